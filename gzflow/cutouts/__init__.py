@@ -1,0 +1,1 @@
+"""Images of galaxies: services, archives, checks, and FITS to RGB."""

@@ -1,0 +1,50 @@
+"""Files that are whole or absent: written under a temporary name, fsynced, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on a clean exit its content takes the name `path` in one step.
+
+    After an exception the temporary file is removed and `path` is as it was. After kill -9 a ``.tmp`` file may be
+    left, which nothing reads.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that a person can read, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=False, default=str) + "\n").encode())
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename survives a power cut only when the folder's own entry reached the disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The network: encoder, head, loss, and how a model is saved."""

@@ -1,0 +1,1 @@
+"""From a model and shards to a catalogue."""

@@ -1,0 +1,1 @@
+"""HDF5 shards: images and votes at training resolution, written once."""

@@ -1,0 +1,1 @@
+"""The composers: each stage plans chunks, runs one chunk, and finishes."""

@@ -1,0 +1,1 @@
+"""MLflow runs and registered models; nothing else in gzflow imports mlflow."""

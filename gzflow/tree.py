@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class DecisionTree:
             raise SurveyError(
                 "the questions do not form a decision tree",
                 problems=problems,
-                expected='unique names, two or more answers each, asked_after = ["question=answer", ...] without circles',
+                expected='unique names, two or more answers each, asked_after = ["question=answer", ...], no circles',
                 fix="correct the [[question]] entries named above",
             )
         object.__setattr__(self, "topological", order)
@@ -83,7 +84,7 @@ class DecisionTree:
     def slices(self) -> tuple[slice, ...]:
         """For each question, where its answers lie along the answer axis."""
         bounds = np.cumsum([0, *(len(question.answers) for question in self.questions)]).tolist()
-        return tuple(slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False))
+        return tuple(slice(start, stop) for start, stop in pairwise(bounds))
 
     @cached_property
     def question_of_answer(self) -> NDArray[np.int64]:
@@ -135,7 +136,7 @@ class DecisionTree:
 
         Returns
         -------
-        (n, n_questions) shares in [0, 1]; 1 for questions asked of everybody. A NaN fraction (nobody asked) counts as 0.
+        (n, n_questions) shares in [0, 1]; 1 for questions asked of everybody; a NaN fraction counts as 0.
 
         Notes
         -----

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.resources import files
@@ -84,7 +85,7 @@ class Catalog(_Section):
         return self
 
 
-class Mapping_(_Section):
+class FileMapping(_Section):
     """A table from ids to file names, as ``gz2_filename_mapping.csv``."""
 
     id: str
@@ -96,7 +97,7 @@ class Archive(_Section):
     """Where an image lies in a published folder or ZIP."""
 
     member: str
-    mapping: Mapping_ | None = None
+    mapping: FileMapping | None = None
 
 
 class Image(_Section):
@@ -301,7 +302,7 @@ def _column_problems(survey: Survey) -> list[str]:
     votes = survey.catalog.votes
     if votes is None:
         return []
-    problems = []
+    problems: list[str] = []
     allowed = {"question", "answer", "column", "task"}
     for key in ("count", "fraction", "total"):
         pattern = getattr(votes, key) or ""
@@ -341,8 +342,7 @@ def _sql_problems(document: Mapping[str, Any]) -> list[str]:
 
 
 def _repeated(names: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    return {name for name in names if name in seen or seen.add(name)}
+    return {name for name, times in Counter(names).items() if times > 1}
 
 
 def _fill(pattern: str, **values: str | None) -> str:

@@ -117,6 +117,8 @@ class QuestionEntry(_Section):
     multiple_choice: bool = False
     task: str | None = None
     columns: tuple[str, ...] | None = None
+    adds_up: bool = True
+    """False where volunteers of some galaxies ticked boxes, so that the answers may exceed the question's total."""
 
 
 class Survey(_Section):
@@ -231,15 +233,21 @@ def _extended(document: dict[str, Any], where: str, seen: tuple[str, ...]) -> di
         return document
     if base in seen:
         raise SurveyError("surveys extend each other in a circle", where=f"{where}: {' -> '.join((*seen, base))}")
-    text, base_where = _source(base)
+    beside = Path(where).parent / str(base)
+    text, base_where = _source(beside if base not in survey_names() and beside.is_file() else base)
     return _merged(_extended(_parse(text, base_where), base_where, (*seen, base)), document)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = _merged(result[key], value) if both else value
+        inherited = result.get(key)
+        if value is False and inherited is not None and not isinstance(inherited, bool):
+            del result[key]  # TOML has no null: `cutout = false` says that the variant does without
+        elif isinstance(value, Mapping) and isinstance(inherited, Mapping):
+            result[key] = _merged(inherited, value)
+        else:
+            result[key] = value
     return result
 
 
@@ -285,7 +293,7 @@ def _tree_problems(document: Mapping[str, Any]) -> list[str]:
         questions = tuple(QuestionEntry.model_validate(entry) for entry in entries)
     except ValidationError:
         return []
-    problems = []
+    problems: list[str] = []
     try:
         DecisionTree(tuple(Question(q.name, q.answers, q.asked_after, q.multiple_choice) for q in questions))
     except SurveyError as error:

@@ -1,0 +1,139 @@
+"""Features -> concentrations, and their Monte Carlo dropout samples without a second encoder pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from gzflow.errors import ModelError
+from gzflow.tree import DecisionTree, head_outputs
+
+RANGE = (1.0, 101.0)
+"""Every concentration lies strictly between: all marginals have one peak, and no answer is ruled out."""
+
+_LANES = 4
+"""Dropout decisions taken from one 64-bit hash, 16 bits each."""
+
+
+class ConcentrationHead(nn.Module):
+    """Dropout, then one linear layer, then 1 + 100 sigmoid.
+
+    Dropout stands here and nowhere else in the model, so that drawing T dropout samples of a galaxy needs its encoder
+    features once: `sample` has the law of T passes through the whole network at hardly more than the price of one.
+
+    Parameters
+    ----------
+    dim
+        Number of features.
+    tree
+        One concentration an answer.
+    dropout
+        Probability of dropping a feature, rounded to 1/65536.
+
+    Raises
+    ------
+    ModelError
+        A tree with check-box questions, or a dropout outside [0, 1).
+    """
+
+    def __init__(self, dim: int, tree: DecisionTree, dropout: float) -> None:
+        super().__init__()
+        if head_outputs(tree) != len(tree.answers):
+            boxes = ", ".join(question.name for question in tree.questions if question.multiple_choice)
+            raise ModelError(
+                "a head for check-box questions is not built yet",
+                where=f"multiple_choice questions: {boxes}",
+                fix="leave these questions out of the survey, or turn each box into a question answered yes or no",
+            )
+        if not 0 <= dropout < 1:
+            raise ModelError(f"dropout is {dropout}", expected="at least 0 and below 1")
+        self.threshold = round(dropout * 65536)
+        self.dropout = nn.Dropout(self.threshold / 65536)
+        self.linear = nn.Linear(dim, len(tree.answers))
+
+    def start_from(self, concentrations: ArrayLike) -> None:
+        """Make the head answer `concentrations` (n_answers,) for every galaxy, until it has learnt better."""
+        low, high = RANGE
+        wanted = torch.as_tensor(concentrations, dtype=torch.float64).clamp(low + 0.02, high - 1.0)
+        with torch.no_grad():
+            self.linear.bias.copy_(torch.logit((wanted - low) / (high - low)))
+            # Small, not zero: the encoder gets a gradient from the first step on.
+            self.linear.weight.normal_(std=0.1 / self.linear.in_features**0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, n_answers) concentrations of (n, dim) features; dropout acts in training mode only."""
+        return _to_range(self.linear(self.dropout(features)))
+
+    def sample(self, features: Tensor, n_samples: int, *, seed: int = 0, keys: Tensor | None = None) -> Tensor:
+        """(n, n_samples, n_answers) concentrations, each under a dropout mask of its own, in any mode.
+
+        The mask is a hash of (seed, key, sample, feature): a galaxy's samples do not depend on the galaxies beside it
+        in the batch, and a part that is predicted again comes out the same.
+
+        Parameters
+        ----------
+        features
+            (n, dim).
+        n_samples
+            Dropout masks a galaxy, 1 or more.
+        seed, keys
+            `keys` is an int64 (n,) number a galaxy (see `galaxy_keys`); None numbers the rows.
+        """
+        if n_samples < 1:
+            raise ModelError(f"n_samples is {n_samples}", expected="1 or more")
+        n, dim = features.shape
+        if keys is None:
+            keys = torch.arange(n, device=features.device)
+        if self.threshold == 0:
+            return _to_range(self.linear(features)).unsqueeze(1).expand(-1, n_samples, -1).clone()
+        kept = _kept(keys.to(features.device), seed, n_samples, dim, self.threshold)
+        scaled = features * (65536 / (65536 - self.threshold))
+        return _to_range(self.linear(scaled.unsqueeze(1) * kept))
+
+
+def galaxy_keys(ids: Iterable[str]) -> NDArray[np.int64]:
+    """(n,) one well-mixed number a galaxy, the same wherever and whenever its id is met."""
+    return np.frombuffer(b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids), dtype="<i8")
+
+
+def _to_range(logits: Tensor) -> Tensor:
+    # Always in float32: under half precision the step between concentrations near 100 would be 0.5.
+    low, high = RANGE
+    return low + (high - low) * torch.sigmoid(logits.float())
+
+
+def _kept(keys: Tensor, seed: int, n_samples: int, dim: int, threshold: int) -> Tensor:
+    """(n, n_samples, dim) booleans, true with probability 1 - threshold / 65536, from a counter-based generator."""
+    words = -(-dim // _LANES)
+    stream = _mixed(keys ^ _signed(_splitmix(seed)))
+    counter = torch.arange(n_samples * words, device=keys.device)
+    bits = _mixed(stream.unsqueeze(1) + counter * _signed(0x9E3779B97F4A7C15))
+    # 16-bit lanes as signed numbers run from -32768, so the threshold moves along.
+    lanes = bits.view(torch.int16).view(len(keys), n_samples, words * _LANES)
+    return lanes[..., :dim] >= threshold - 32768
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014) on int64 tensors, in place on a copy."""
+    x = x ^ ((x >> 30) & ((1 << 34) - 1))
+    x *= _signed(0xBF58476D1CE4E5B9)
+    x ^= (x >> 27) & ((1 << 37) - 1)
+    x *= _signed(0x94D049BB133111EB)
+    x ^= (x >> 31) & ((1 << 33) - 1)
+    return x
+
+
+def _splitmix(seed: int) -> int:
+    x = (seed + 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+    return x ^ (x >> 31)
+
+
+def _signed(x: int) -> int:
+    return x - 2**64 if x >= 2**63 else x

@@ -1,0 +1,189 @@
+"""The model: encoder, head and tree; saved without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from gzflow import __version__
+from gzflow.durable import write_bytes, write_json
+from gzflow.errors import GzflowError, ModelError
+from gzflow.model.encoders import build_encoder
+from gzflow.model.head import ConcentrationHead
+from gzflow.model.spec import FORMAT_VERSION, ModelSpec
+from gzflow.recipe import ImageRecipe
+from gzflow.tree import DecisionTree
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+
+
+class Morphology(nn.Module):
+    """Images -> Dirichlet concentrations of the votes.
+
+    Images go in as uint8 (n, H, W, C), the order of a shard, from the host's memory or the device's: the central
+    `ModelSpec.input_pixels` are cut out, and numbers are made of them, on the device.
+
+    Parameters
+    ----------
+    spec
+        Architecture, tree, recipe and normalisation.
+    encoder_weights
+        See `build_encoder`; None is a random start from torch's global generator.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: ModelSpec, encoder_weights: Path | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        encoder, dim = build_encoder(
+            spec.encoder,
+            spec.recipe.n_channels,
+            encoder_weights,
+            pixels=spec.input_pixels,
+            stem_stride=spec.stem_stride,
+        )
+        # With channels last, convolutions are 1.2-2 times as fast on CPU and on tensor cores.
+        self.encoder = encoder.to(memory_format=torch.channels_last)
+        self.head = ConcentrationHead(dim, spec.tree, spec.dropout)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("scale", 1 / torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def tree(self) -> DecisionTree:
+        """The decision tree that names the outputs."""
+        return self.spec.tree
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mean.device
+
+    def prepare(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """(n, C, input_pixels, input_pixels) normalised float32 on the model's device, of uint8 (n, H, W, C)."""
+        tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        size, channels = self.spec.input_pixels, self.spec.recipe.n_channels
+        if tensor.ndim != 4 or tensor.shape[3] != channels or min(tensor.shape[1:3]) < size:
+            raise ModelError(
+                f"images of shape {tuple(tensor.shape)} do not fit the model",
+                expected=f"(n, H, W, {channels}) with H and W of {size} or more",
+            )
+        if tensor.dtype != torch.uint8:
+            raise ModelError(f"images are {tensor.dtype}", expected="uint8, as in a shard")
+        tensor = central_crop(tensor, size).to(self.device, non_blocking=True)
+        # A transposed view of (n, H, W, C) memory is what channels-last means: nothing is copied here.
+        return (tensor.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+
+    def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """(n, d) features."""
+        features: Tensor = self.encoder(self.prepare(images))
+        return features
+
+    def forward(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """(n, n_answers) concentrations; dropout acts in training mode only."""
+        concentrations: Tensor = self.head(self.encode(images))
+        return concentrations
+
+    def concentrations(
+        self, images: Tensor | NDArray[np.uint8], n_samples: int = 1, *, seed: int = 0, keys: Tensor | None = None
+    ) -> Tensor:
+        """(n, n_samples, n_answers) dropout samples from one encoder pass; see `ConcentrationHead.sample`."""
+        return self.head.sample(self.encode(images), n_samples, seed=seed, keys=keys)
+
+    def require_recipe(self, other: ImageRecipe, *, allow: bool = False) -> list[str]:
+        """See `ModelSpec.require_recipe`."""
+        return self.spec.require_recipe(other, allow=allow)
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors``, then ``model.json`` with the weights' hash: a torn pair does not load."""
+        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        content = save_safetensors(state)
+        write_bytes(folder / WEIGHTS, content)
+        description = self.spec.model_dump(mode="json") | {"created_by": f"gzflow {__version__}"}
+        write_json(folder / DESCRIPTION, description | {"weights_blake2b": _digest(content)})
+
+    @classmethod
+    def load(cls, folder: Path, device: str | torch.device = "cpu") -> Morphology:
+        """The saved model on `device`, in evaluation mode.
+
+        Raises
+        ------
+        ModelError
+            Missing files, another format version, weights that do not belong to the description. Nothing is unpickled.
+        """
+        folder = Path(folder)
+        spec, digest = _read_description(folder / DESCRIPTION)
+        path = folder / WEIGHTS
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                "the model has no readable weights", where=str(path), fix="save the model again"
+            ) from error
+        if _digest(content) != digest:
+            raise ModelError(
+                f"{WEIGHTS} is not the file that {DESCRIPTION} describes",
+                where=str(folder),
+                fix="save the model again; a run that was killed while saving is repaired by resuming it",
+            )
+        try:
+            # The random start of the weights is overwritten; the caller's generator must not notice it.
+            with torch.random.fork_rng(devices=[]):
+                model = cls(spec)
+            model.load_state_dict(load_safetensors(content))
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(
+                f"the weights do not fit encoder {spec.encoder!r} and its head: {error}",
+                where=str(path),
+                fix="use the gzflow and torchvision that saved the model",
+            ) from error
+        return model.to(device).eval()
+
+
+def central_crop(images: Tensor, size: int) -> Tensor:
+    """The central (n, size, size, C) of (n, H, W, C) images, as a view."""
+    top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2
+    return images[:, top : top + size, left : left + size]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _read_description(path: Path) -> tuple[ModelSpec, str]:
+    try:
+        description = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"there is no readable {DESCRIPTION}: {error}",
+            where=str(path.parent),
+            expected=f"a folder with {DESCRIPTION} and {WEIGHTS}",
+            fix="name the folder that Morphology.save wrote",
+        ) from error
+    version = description.get("format_version") if isinstance(description, dict) else None
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"the model has format version {version}",
+            where=str(path),
+            expected=f"format version {FORMAT_VERSION}",
+            fix="use the gzflow that wrote the model, or train it again",
+        )
+    digest = str(description.pop("weights_blake2b", ""))
+    try:
+        return ModelSpec.model_validate(description), digest
+    except (ValidationError, GzflowError) as error:
+        raise ModelError(
+            f"{DESCRIPTION} does not describe a model", where=str(path), problems=[str(error)], fix="save it again"
+        ) from error

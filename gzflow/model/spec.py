@@ -1,0 +1,123 @@
+"""All that a saved model says about itself, beside its weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gzflow.errors import RecipeMismatch
+from gzflow.recipe import ImageRecipe
+from gzflow.tree import DecisionTree
+
+FORMAT_VERSION = 1
+
+
+class SurveyTree(BaseModel):
+    """A survey and the decision tree that its volunteers walked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    survey: str
+    tree: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _has_a_tree(self) -> Self:
+        self.decision_tree  # noqa: B018 - raises when the questions form none
+        return self
+
+    @cached_property
+    def decision_tree(self) -> DecisionTree:
+        """The tree as a validated value."""
+        return DecisionTree.from_dict(self.tree)
+
+
+class ModelSpec(BaseModel):
+    """The content of ``model.json``.
+
+    Attributes
+    ----------
+    encoder
+        Name of a torchvision classifier.
+    stem_stride
+        Stride of the encoder's first convolution; None is the architecture's own.
+    dropout
+        Before the head, and nowhere else.
+    trees
+        The surveys that the head answers for, in the order of its outputs. One, today.
+    recipe
+        How the images were made that the model was trained on.
+    input_pixels
+        Side of the central crop that the encoder sees.
+    mean, std
+        Of the training images on the scale 0-255, a number per channel: (image - mean) / std goes in.
+    training_fingerprint
+        Of the shards and the configuration; None for a model that was never trained.
+    notes
+        Free text that belongs to the model: the parent it was fine-tuned from, remarks.
+    created_by
+        The gzflow that wrote it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    encoder: str = "efficientnet_b0"
+    stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    trees: Annotated[tuple[SurveyTree, ...], Field(min_length=1, max_length=1)]
+    recipe: ImageRecipe
+    input_pixels: Annotated[int, Field(ge=16)]
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+    training_fingerprint: str | None = None
+    notes: dict[str, str] = {}
+    created_by: str = ""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if self.input_pixels > self.recipe.pixels:
+            raise ValueError(f"input_pixels {self.input_pixels} is more than the {self.recipe.pixels} px of the images")
+        if not len(self.mean) == len(self.std) == self.recipe.n_channels:
+            raise ValueError(f"mean and std need {self.recipe.n_channels} numbers each, one a channel")
+        return self
+
+    @property
+    def survey(self) -> str:
+        """Name of the (first) survey."""
+        return self.trees[0].survey
+
+    @property
+    def tree(self) -> DecisionTree:
+        """Decision tree of the (first) survey."""
+        return self.trees[0].decision_tree
+
+    def require_recipe(self, other: ImageRecipe, *, allow: bool = False) -> list[str]:
+        """The differences between the model's images and `other` ones: none, or, if `allow`, one sentence each.
+
+        Raises
+        ------
+        RecipeMismatch
+            Naming every difference, unless `allow`.
+        """
+        differences = self.recipe.differences(other)
+        if differences and not allow:
+            raise RecipeMismatch(
+                "these images were made another way than those the model was trained on",
+                where=f"model of {self.survey} against the images given",
+                problems=[
+                    d.replace(" here, ", " in the model, ").replace(" there", " in the images") for d in differences
+                ],
+                expected="the same recipe: name, bands, channel order, scale rule and pixels",
+                fix="make shards with the model's recipe, or pass allow_recipe_mismatch to go on: every row is marked",
+            )
+        return differences
+
+
+def default_input_pixels(pixels: int) -> int:
+    """Side of the crop that a model sees of images of `pixels`: all up to 128, then 224 of 300 in multiples of 32.
+
+    Small images leave nothing to crop; larger ones keep a margin that rotation and zoom draw from.
+    """
+    return pixels if pixels <= 128 else max(128, round(pixels * 224 / 300 / 32) * 32)

@@ -1,0 +1,267 @@
+"""The `gzflow` command.
+
+Each command that works runs the Prefect flow of the same name: on the server that ``PREFECT_API_URL`` names, or on a
+temporary one over SQLite. Commands that only look load neither torch nor Prefect.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from flows import environment
+from flows.console import explained_errors, out, show_logs
+from gzflow import __version__
+from gzflow.errors import SettingsError
+from gzflow.settings import Settings
+
+app = typer.Typer(
+    name="gzflow",
+    help="From a sky survey to a probabilistic morphology catalogue, learnt from Galaxy Zoo volunteers' votes.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+)
+
+SurveyArgument = Annotated[
+    str, typer.Argument(help="A shipped survey's name (`gzflow surveys`) or the path of a TOML.")
+]
+PixelsOption = Annotated[int | None, typer.Option(help="Side of the shard's images. Empty: the one set there is.")]
+CatalogOption = Annotated[
+    Path | None, typer.Option(help="Table of galaxies and votes: CSV, CSV.gz or Parquet. Empty: what is in the store.")
+]
+MappingOption = Annotated[
+    Path | None, typer.Option(help="Table from ids to file names (GZ2: gz2_filename_mapping.csv).")
+]
+JoinOption = Annotated[list[str] | None, typer.Option(help="NAME=FILE, a further table of the survey; repeatable.")]
+ImagesOption = Annotated[
+    list[Path] | None, typer.Option(help="Folder or ZIP with images, read in place; repeatable. Empty: the service.")
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Most epochs. Empty: the default of `gzflow train`.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"gzflow {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def ingest(
+    survey: SurveyArgument,
+    catalog: CatalogOption = None,
+    mapping: MappingOption = None,
+    join: JoinOption = None,
+    images: ImagesOption = None,
+    retry_failed: Annotated[bool, typer.Option(help="Ask again for galaxies whose answer was final.")] = False,
+) -> None:
+    """Read a catalog and get a checked image for each galaxy, from files or the survey's service."""
+    _start()
+    from flows.ingest import ingest as flow
+
+    show_logs()
+    summary = flow(
+        survey=survey,
+        catalog=catalog,
+        mapping=mapping,
+        joins=_joins(join),
+        images_from=images,
+        retry_failed=retry_failed,
+    )
+    out.print(f"[bold]{summary.survey}[/]: {summary.counts.sentence()}")
+    _next(f"gzflow shard {survey}")
+
+
+@app.command()
+def crossmatch(
+    left: Annotated[str, typer.Argument(help="An ingested survey.")],
+    right: Annotated[str, typer.Argument(help="Another one.")],
+    radius: Annotated[float, typer.Option(help="Largest separation in arcsec, inclusive.")] = 2.0,
+    how: Annotated[Literal["all", "nearest", "best"], typer.Option(help="Which pairs to keep.")] = "nearest",
+) -> None:
+    """Match the galaxies of two ingested surveys on the sky."""
+    _start()
+    from flows.crossmatch import crossmatch as flow
+
+    show_logs()
+    summary = flow(left=left, right=right, radius=radius, how=how)
+    out.print(f"[bold]{summary.n_matches:,}[/] pairs: {summary.file}")
+
+
+@app.command()
+def shard(
+    survey: SurveyArgument,
+    pixels: Annotated[int, typer.Option(help="Side of the stored images.")] = 300,
+    codec: Annotated[
+        Literal["raw", "jpeg"], typer.Option(help="raw is fastest, jpeg takes a tenth of the space.")
+    ] = "raw",
+) -> None:
+    """Write images and votes as HDF5 shards, split into train, validation and test by sky cell."""
+    _start()
+    from flows.shard import shard as flow
+
+    show_logs()
+    summary = flow(survey=survey, pixels=pixels, codec=codec)
+    out.print(f"[bold]{summary.survey}[/]: {summary.counts.sentence()} in {summary.folder}")
+    _next(f"gzflow train {survey}")
+
+
+@app.command()
+def train(
+    survey: SurveyArgument,
+    pixels: PixelsOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 42,
+    encoder: Annotated[str, typer.Option(help="A torchvision classifier's name.")] = "efficientnet_b0",
+) -> None:
+    """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion."""
+    _start()
+    from flows.train import train as flow
+
+    show_logs()
+    summary = flow(survey=survey, pixels=pixels, config=_config(epochs=epochs, seed=seed, encoder=encoder))
+    out.print(summary.sentence())
+    _next(f"gzflow predict {survey}")
+
+
+@app.command()
+def predict(
+    survey: SurveyArgument,
+    pixels: PixelsOption = None,
+    model: Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Dropout samples of the head a galaxy.")] = 20,
+    seed: SeedOption = 42,
+    allow_recipe_mismatch: Annotated[
+        bool, typer.Option(help="Predict on images made another way than the model's; stamps every row.")
+    ] = False,
+    concentrations: Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")] = False,
+) -> None:
+    """Predict vote fractions with their intervals for every galaxy of a survey's shards."""
+    _start()
+    from flows.predict import predict as flow
+
+    show_logs()
+    summary = flow(
+        survey=survey,
+        pixels=pixels,
+        model=model,
+        samples=samples,
+        seed=seed,
+        allow_recipe_mismatch=allow_recipe_mismatch,
+        keep_concentrations=concentrations,
+    )
+    out.print(summary.sentence())
+
+
+@app.command()
+def pipeline(
+    survey: SurveyArgument,
+    catalog: CatalogOption = None,
+    mapping: MappingOption = None,
+    join: JoinOption = None,
+    images: ImagesOption = None,
+    pixels: Annotated[int, typer.Option(help="Side of the stored images.")] = 300,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 42,
+) -> None:
+    """Ingest, shard, train and predict in one run that ends with a report."""
+    _start()
+    from flows.pipeline import pipeline as flow
+
+    show_logs()
+    summary = flow(
+        survey=survey,
+        catalog=catalog,
+        mapping=mapping,
+        joins=_joins(join),
+        images_from=images,
+        pixels=pixels,
+        config=_config(epochs=epochs, seed=seed),
+    )
+    out.print(f"report: [bold]{summary.report}[/]")
+
+
+@app.command()
+def demo(
+    galaxies: Annotated[int, typer.Option(min=50, help="Simulated galaxies.")] = 2000,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 42,
+) -> None:
+    """The whole pipeline on a simulated DECaLS sky: no network, no server, a report at the end."""
+    _start()
+    from flows.demo import demo as run
+
+    show_logs()
+    run(Settings.load(), n_galaxies=galaxies, epochs=epochs, seed=seed)
+
+
+@app.command()
+def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty: all in the store.")] = None) -> None:
+    """What is in the store, the shards, the models and the predictions."""
+    from flows.status import rows
+
+    settings = Settings.load()
+    table = Table("survey", "galaxies", "images", "to do", "no coverage", "failed", "shards", "predictions", box=None)
+    found = rows(settings, survey)
+    for row in found:
+        table.add_row(*(str(value) for value in row))
+    if found:
+        out.print(table)
+    else:
+        out.print(f"nothing ingested yet under {settings.home}")
+
+
+@app.command()
+def surveys() -> None:
+    """The shipped surveys."""
+    from gzflow.surveys import load_survey, survey_names
+
+    table = Table("name", "survey", "questions", "answers", "images", "licence", box=None)
+    for name in survey_names():
+        survey = load_survey(name)
+        table.add_row(
+            name,
+            survey.about.title,
+            str(len(survey.tree.questions)),
+            str(len(survey.tree.answers)),
+            f"service {survey.cutout.service}, or files" if survey.cutout else "files",
+            survey.about.licence,
+        )
+    out.print(table)
+    out.print("\nYours: one TOML file, see docs/surveys.md; then use its path as the survey.")
+
+
+def main() -> None:
+    """Entry point: typed errors become messages."""
+    with explained_errors():
+        app(standalone_mode=True)
+
+
+def _start() -> None:
+    """Settle the environment before anything imports Prefect."""
+    environment.prepare(Settings.load())
+
+
+def _joins(entries: list[str] | None) -> dict[str, Path]:
+    problems = [f"--join {entry!r} is not NAME=FILE" for entry in entries or () if "=" not in entry]
+    if problems:
+        raise SettingsError(
+            "the options cannot be read", problems=problems, expected="--join gz2sample=gz2sample.csv.gz"
+        )
+    return {name: Path(path) for name, _, path in (entry.partition("=") for entry in entries or ())}
+
+
+def _config(**given: Any) -> Any:
+    """Training options that were given on the command line, over the defaults."""
+    from gzflow.training.config import TrainConfig
+
+    return TrainConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def _next(command: str) -> None:
+    out.print(f"next: [bold]{command}[/]")

@@ -1,0 +1,43 @@
+"""What the command line shows: progress lines, tables, and errors that say what to do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from gzflow.errors import GzflowError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def show_logs() -> None:
+    """Print gzflow's progress lines and the orchestrator's warnings; call it after Prefect was imported.
+
+    Prefect's own console handler is switched off by `flows.environment`, or every line would come twice.
+    """
+    for name, level in (("gzflow", logging.INFO), ("prefect", logging.WARNING)):
+        handler = RichHandler(level, console=err, show_level=False, show_path=False, omit_repeated_times=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(min(level, logger.level or level))
+
+
+@contextmanager
+def explained_errors() -> Iterator[None]:
+    """Turn a deliberate error into its message and exit code 2; anything else keeps its traceback."""
+    try:
+        yield
+    except GzflowError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        err.print(str(error), markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command again to go on from here")
+        sys.exit(130)

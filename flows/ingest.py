@@ -1,0 +1,95 @@
+"""Ingest: catalog file -> store -> one checked image a galaxy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, runtime, task
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import artifacts
+from flows.chunks import run_chunks
+from flows.progress import Progress
+from gzflow.errors import ServiceUnavailable
+from gzflow.settings import Settings
+from gzflow.stages import ingest as stage
+from gzflow.stages.counts import Counts
+
+RETRIES = 3
+
+
+@task(name="read catalog", cache_policy=None)
+def read_catalog(source: stage.IngestSource, settings: Settings) -> Counts:
+    """Rows of the catalog, in the store."""
+    return stage.read(source, settings)
+
+
+@task(
+    name="images",
+    retries=RETRIES,
+    retry_delay_seconds=[10, 60, 300],
+    retry_jitter_factor=0.5,
+    cache_policy=None,
+)
+def images(chunk: stage.IngestChunk, settings: Settings) -> Counts:
+    """Images of one chunk; galaxies whose service was down are asked again by the task's retries."""
+    counts = stage.run_chunk(chunk, settings)
+    if counts.to_do and runtime.task_run.run_count <= RETRIES:
+        raise ServiceUnavailable(
+            f"{counts.to_do} of {counts.n_in} galaxies got no answer yet",
+            where=chunk.survey,
+            expected="an image or a final answer for each",
+            fix="nothing: the task tries again",
+        )
+    return counts
+
+
+@task(name="accounting", cache_policy=None)
+def account(source: stage.IngestSource, settings: Settings, catalog: Counts) -> stage.IngestSummary:
+    """Every galaxy in exactly one of done, filtered, failed, to do."""
+    return stage.finish(source, settings, catalog)
+
+
+def steps(source: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
+    """The tasks of an ingest, inside whatever flow is running."""
+    rows = read_catalog(source, settings)
+    plan = stage.plan(source, settings)
+    run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
+    summary = account(source, settings, rows)
+    artifacts.page("ingest", f"Ingest of {summary.survey}", summary.counts, summary.notes)
+    artifacts.table(
+        "ingest-failures",
+        "Failures by reason",
+        [{"reason": reason, "galaxies": n} for reason, n in summary.reasons.items()],
+    )
+    return summary
+
+
+@flow(name="ingest", flow_run_name="ingest-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=2))
+def ingest(
+    survey: str,
+    catalog: Path | None = None,
+    mapping: Path | None = None,
+    joins: dict[str, Path] | None = None,
+    images_from: list[Path] | None = None,
+    retry_failed: bool = False,
+) -> stage.IngestSummary:
+    """Read a catalog and get an image for each of its galaxies.
+
+    Args:
+        survey: A shipped survey's name, or the path of a TOML that describes yours.
+        catalog: Table of galaxies and votes (CSV, CSV.gz, Parquet). Empty: what is in the store.
+        mapping: Table from ids to file names, for surveys whose archive needs one (GZ2).
+        joins: Further tables by the survey's name for them, e.g. gz2sample.
+        images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.
+        retry_failed: Ask again for galaxies whose answer was final.
+    """
+    source = stage.IngestSource(
+        survey=survey,
+        catalog=str(catalog) if catalog else None,
+        mapping=str(mapping) if mapping else None,
+        joins={name: str(path) for name, path in (joins or {}).items()},
+        images=tuple(str(path) for path in images_from or ()),
+        retry_failed=retry_failed,
+    )
+    return steps(source, Settings.load())

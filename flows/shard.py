@@ -1,0 +1,62 @@
+"""Shard: images and votes at training resolution."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from flows import artifacts
+from flows.chunks import run_chunks
+from flows.progress import Progress
+from gzflow.settings import Settings
+from gzflow.stages import shard as stage
+from gzflow.stages.counts import Counts
+
+
+@task(name="plan shards", cache_policy=None)
+def plan_shards(survey: str, settings: Settings, pixels: int, codec: stage.Codec) -> stage.ShardPlan:
+    """The shards that the store's images make."""
+    return stage.plan(survey, settings, pixels=pixels, codec=codec)
+
+
+@task(name="shard", retries=2, retry_delay_seconds=[5, 30], retry_jitter_factor=0.5, cache_policy=None)
+def write_shard(chunk: stage.ShardChunk, settings: Settings) -> Counts:
+    """One HDF5 file."""
+    return stage.run_chunk(chunk, settings)
+
+
+@task(name="close shard set", cache_policy=None)
+def close(plan: stage.ShardPlan, counts: Counts) -> stage.ShardSummary:
+    """The manifest."""
+    return stage.finish(plan, counts)
+
+
+def steps(survey: str, settings: Settings, *, pixels: int, codec: stage.Codec = "raw") -> stage.ShardSummary:
+    """The tasks that write a set of shards, inside whatever flow is running."""
+    plan = plan_shards(survey, settings, pixels, codec)
+    counts = run_chunks(write_shard, plan.chunks, settings, Progress("shard", plan.n_galaxies))
+    summary = close(plan, counts)
+    lines = [f"- {split}: {n:,} galaxies" for split, n in summary.splits.items()]
+    artifacts.page(
+        "shard", f"Shards of {summary.survey}, {pixels} px", counts, ["\n".join(lines), f"Folder: `{summary.folder}`"]
+    )
+    return summary
+
+
+@flow(name="shard", flow_run_name="shard-{survey}-{pixels}px", task_runner=ThreadPoolTaskRunner(max_workers=2))
+def shard(
+    survey: str,
+    pixels: Annotated[int, Field(ge=16, le=1024)] = 300,
+    codec: stage.Codec = "raw",
+) -> stage.ShardSummary:
+    """Write the survey's images and votes as HDF5 shards, split into train, validation and test by sky cell.
+
+    Args:
+        survey: A survey in the catalog store.
+        pixels: Side of the stored images; a model trained on 300 sees crops of 224, smaller ones are used whole.
+        codec: raw is fastest; jpeg takes a tenth of the space.
+    """
+    return steps(survey, Settings.load(), pixels=pixels, codec=codec)

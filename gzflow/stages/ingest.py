@@ -1,0 +1,411 @@
+"""Ingest: a catalog file into the store, and a checked image for each of its galaxies."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import io
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from gzflow.catalog.failure import Failure
+from gzflow.catalog.read import read_catalog
+from gzflow.catalog.store import CatalogStore, CutoutRecord
+from gzflow.cutouts.archives import ImageFiles
+from gzflow.cutouts.check import check_image
+from gzflow.cutouts.fetch import Fetched, RateLimiter, Target, fetch_cutouts
+from gzflow.cutouts.services import SERVICES
+from gzflow.durable import write_bytes
+from gzflow.errors import CutoutError, MissingImage, NoCoverage, SettingsError, TransientCutoutError
+from gzflow.recipe import CutoutSpec, options_text
+from gzflow.settings import Settings
+from gzflow.stages.counts import Counts
+from gzflow.surveys import Survey, load_survey
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 512
+STAGE_CATALOG, STAGE_CUTOUT = "catalog", "cutout"
+
+
+@dataclass(frozen=True)
+class IngestSource:
+    """What to ingest.
+
+    Attributes
+    ----------
+    survey
+        Shipped name or path of a TOML.
+    catalog
+        Table file; None uses what the store already holds.
+    mapping
+        Table from ids to file names, where the survey's archive needs one.
+    joins
+        Second tables by the survey's name for them.
+    images
+        Folders and ZIPs; none means the survey's cutout service.
+    retry_failed
+        Ask again for galaxies whose answer was final: no coverage, refused, not an image.
+    """
+
+    survey: str
+    catalog: str | None = None
+    mapping: str | None = None
+    joins: Mapping[str, str] = field(default_factory=dict)
+    images: tuple[str, ...] = ()
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class IngestChunk:
+    """Galaxies whose images are fetched together."""
+
+    survey: str
+    images: tuple[str, ...]
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What is to be done.
+
+    Attributes
+    ----------
+    chunks
+        At most `CHUNK` galaxies each.
+    counts
+        Galaxies that need no work: those of earlier runs.
+    """
+
+    chunks: tuple[IngestChunk, ...]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What a run ends with: the accounting, failures by reason, and images that no catalog row claims."""
+
+    survey: str
+    counts: Counts
+    reasons: Mapping[str, int]
+    unclaimed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def check(source: IngestSource) -> Survey:
+    """The survey, after a look at everything that can be wrong before work begins.
+
+    Raises
+    ------
+    SettingsError
+        All problems at once: paths that do not exist, a survey without service and no images, limits of the service.
+    """
+    survey = load_survey(source.survey)
+    problems = [
+        f"{name}: no such file: {path}"
+        for name, path in (
+            ("catalog", source.catalog),
+            ("mapping", source.mapping),
+            *((f"join {key}", path) for key, path in source.joins.items()),
+        )
+        if path is not None and not Path(path).is_file()
+    ]
+    problems += [f"images: no such folder or ZIP: {path}" for path in source.images if not Path(path).exists()]
+    known = {join.table for join in survey.catalog.join}
+    problems += [
+        f"join {name!r}: survey {survey.name} knows {', '.join(sorted(known)) or 'no joins'}"
+        for name in source.joins
+        if name not in known
+    ]
+    if not source.images:
+        if survey.cutout is None:
+            problems.append(f"survey {survey.name} has no cutout service: give its images with --images FOLDER|ZIP")
+        elif survey.catalog.ra is None:
+            problems.append(f"survey {survey.name} names no position columns, so no service can be asked")
+        else:
+            problems += SERVICES[survey.cutout.service].problems(survey.cutout)
+    elif survey.archive is None and survey.catalog.image is None:
+        problems.append(
+            f"survey {survey.name} does not say where an image lies: add catalog.image or [archive] member to its TOML"
+        )
+    if problems:
+        raise SettingsError(
+            f"ingest of {source.survey} cannot begin",
+            problems=problems,
+            expected="existing files, and images either from --images or from the survey's cutout service",
+            fix="correct the entries above; nothing was written",
+        )
+    return survey
+
+
+def read(source: IngestSource, settings: Settings) -> Counts:
+    """Counts of the catalog's rows after reading it into the store; ids that fail are in the failure table."""
+    survey = check(source)
+    if source.catalog is None:
+        return Counts()
+    table = read_catalog(
+        survey,
+        Path(source.catalog),
+        joins={name: Path(path) for name, path in source.joins.items()},
+        mapping=Path(source.mapping) if source.mapping else None,
+    )
+    counts = Counts(
+        n_in=table.n_read, done=len(table.galaxies), filtered=table.n_filtered, failed=len(table.failures)
+    ).balanced(f"reading {source.catalog}")
+    with CatalogStore(settings.catalog_url) as store:
+        store.upsert_catalog(survey, table)
+        store.clear_failures(survey.name, STAGE_CATALOG)
+        store.record_failures(survey.name, table.failures)
+        store.record_ingest(
+            survey.name,
+            str(Path(source.catalog).absolute()),
+            {
+                "read": table.n_read,
+                "filtered": table.n_filtered,
+                "failed": len(table.failures),
+                "galaxies": len(table.galaxies),
+            },
+        )
+    for note in table.notes:
+        logger.info("%s: %s", survey.name, note)
+    logger.info("%s: catalog %s", survey.name, counts.sentence())
+    return counts
+
+
+def plan(source: IngestSource, settings: Settings, *, chunk: int = CHUNK) -> IngestPlan:
+    """Chunks of the galaxies that have no image yet, in the store's order."""
+    survey = check(source)
+    with CatalogStore(settings.catalog_url) as store:
+        galaxies = store.galaxies(survey.name)["id_str"].to_list()
+        ledger = store.cutouts(survey.name)
+    state = dict(zip(ledger["id_str"], ledger["state"], strict=True))
+    reason = dict(zip(ledger["id_str"], ledger["reason"], strict=True))
+    # A file that was missing may have been put there since; every other final answer stays unless asked again.
+    final = {"no-coverage", "failed"} if not source.retry_failed else set()
+    finished = {i for i in galaxies if state.get(i) == "done"}
+    given_up = {i for i in galaxies if state.get(i) in final and reason.get(i) != MissingImage.reason}
+    to_do = [i for i in galaxies if i not in finished and i not in given_up]
+    chunks = tuple(
+        IngestChunk(source.survey, tuple(str(Path(path).absolute()) for path in source.images), tuple(part))
+        for part in (to_do[start : start + chunk] for start in range(0, len(to_do), chunk))
+    )
+    counts = Counts(n_in=len(finished) + len(given_up), done=len(finished), reused=len(finished), failed=len(given_up))
+    return IngestPlan(chunks, counts)
+
+
+def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:
+    """Counts of one chunk after finding or fetching its images; running it again asks only for what is missing."""
+    survey = load_survey(chunk.survey)
+    with CatalogStore(settings.catalog_url) as store:
+        ledger = store.cutouts(survey.name, states=["done"], ids=chunk.ids)
+        present = set(ledger["id_str"])
+        missing = [i for i in chunk.ids if i not in present]
+        rows = store.galaxies(survey.name, ids=missing).to_dicts()
+        batches = _from_files(rows, chunk.images) if chunk.images else _from_service(survey, rows, settings)
+        tally = Counts(n_in=len(present), done=len(present), reused=len(present))
+        for records in batches:
+            tally += _write_ledger(store, survey.name, records)
+    return tally.balanced(f"ingest of {survey.name}")
+
+
+def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestSummary:
+    """The accounting of the whole survey as the store now has it.
+
+    Parameters
+    ----------
+    catalog
+        What `read` returned: rows that were filtered or failed before they became galaxies.
+    """
+    survey = load_survey(source.survey)
+    with CatalogStore(settings.catalog_url) as store:
+        n_galaxies = len(store.galaxies(survey.name))
+        ledger = store.cutouts(survey.name)
+        failures = store.failures(survey.name)
+    states = ledger["state"].to_list()
+    done, failed = states.count("done"), states.count("failed") + states.count("no-coverage")
+    counts = Counts(
+        n_in=n_galaxies + catalog.filtered + catalog.failed,
+        done=done,
+        filtered=catalog.filtered,
+        failed=failed + catalog.failed,
+        to_do=n_galaxies - done - failed,
+    ).balanced(f"ingest of {survey.name}")
+    unclaimed = _unclaimed(source.images, ledger)
+    notes = []
+    if unclaimed:
+        listing = settings.reports(survey.name) / "unclaimed-images.csv"
+        write_bytes(listing, _csv(["image"], ([name] for name in unclaimed)))
+        notes.append(f"{len(unclaimed):,} images belong to no catalog row: {listing}")
+    if len(failures):
+        listing = settings.reports(survey.name) / "failures.csv"
+        columns = ["id_str", "stage", "reason", "detail"]
+        write_bytes(listing, _csv(columns, failures.select(columns).iter_rows()))
+        notes.append(f"{len(failures):,} failures, each with its reason: {listing}")
+    reasons = dict(sorted(failures["reason"].value_counts().iter_rows())) if len(failures) else {}
+    logger.info("%s: images %s", survey.name, counts.sentence())
+    for note in notes:
+        logger.info("%s: %s", survey.name, note)
+    return IngestSummary(survey.name, counts, reasons, unclaimed, tuple(notes))
+
+
+def _from_files(rows: Sequence[Mapping[str, Any]], images: tuple[str, ...]) -> Iterable[list[CutoutRecord]]:
+    files = _image_files(images, tuple(_version(Path(path)) for path in images))
+    yield [_one_file(row, files) for row in rows]
+
+
+def _one_file(row: Mapping[str, Any], files: ImageFiles) -> CutoutRecord:
+    id_str, name = row["id_str"], row["image"]
+    try:
+        place = files.find(name) if name else None
+        if place is None:
+            raise MissingImage(
+                "no image for this galaxy" if name else "the catalog names no image for this galaxy",
+                where=f"galaxy {id_str}: {name}",
+                expected=f"a file named so under {', '.join(files.roots)}",
+                fix="give the folder or ZIP that holds it with --images",
+            )
+        content = files.read(place)
+        check_image(content, size=None, what=f"galaxy {id_str}: {place}")
+    except CutoutError as error:
+        return _failed(id_str, error)
+    return CutoutRecord(
+        id_str=id_str,
+        state="done",
+        path=place.path,
+        member=place.member,
+        source="zip" if place.member else "folder",
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        reason=None,
+        detail=None,
+    )
+
+
+def _from_service(
+    survey: Survey, rows: Sequence[Mapping[str, Any]], settings: Settings
+) -> Iterable[list[CutoutRecord]]:
+    spec = survey.cutout
+    if spec is None:  # `check` refused this before any chunk was made
+        raise SettingsError(f"survey {survey.name} has no cutout service", fix="give its images with --images")
+    problems = {row["id_str"]: _unaskable(row) for row in rows}
+    yield [_failed(id_str, error) for id_str, error in problems.items() if error is not None]
+    targets = [
+        Target(row["id_str"], row["ra"], row["dec"], row["pixscale"]) for row in rows if problems[row["id_str"]] is None
+    ]
+    fetched = asyncio.run(
+        fetch_cutouts(
+            targets,
+            spec,
+            settings.cutouts(survey.name),
+            recipe_name=survey.image.recipe,
+            contact=settings.contact,
+            limiter=_limiter(spec.url or spec.service, spec.rate),
+        )
+    )
+    yield [_record(answer, spec) for answer in fetched]
+
+
+def _unaskable(row: Mapping[str, Any]) -> CutoutError | None:
+    """Why no service can be asked for this galaxy, if so."""
+    missing = [key for key in ("ra", "dec", "pixscale") if row[key] is None or not math.isfinite(row[key])]
+    if not missing:
+        return None
+    return MissingImage(
+        f"cannot be asked for: {', '.join(missing)} unknown",
+        where=f"galaxy {row['id_str']}",
+        expected="a position in degrees and a pixel scale in arcsec/pixel",
+        fix="give the catalog columns or joined table behind them, or the image itself with --images",
+    )
+
+
+def _record(answer: Fetched, spec: CutoutSpec) -> CutoutRecord:
+    if answer.error is not None:
+        return _failed(answer.id_str, answer.error)
+    return CutoutRecord(
+        id_str=answer.id_str,
+        state="done",
+        path=str(answer.path),
+        member=None,
+        source=f"{spec.service}({options_text(dict(spec.options))})",
+        bytes=answer.bytes,
+        sha256=answer.sha256,
+        reason=None,
+        detail=None,
+    )
+
+
+def _failed(id_str: str, error: CutoutError) -> CutoutRecord:
+    if isinstance(error, TransientCutoutError):
+        state = "to-do"
+    else:
+        state = "no-coverage" if isinstance(error, NoCoverage) else "failed"
+    return CutoutRecord(
+        id_str=id_str,
+        state=state,
+        path=None,
+        member=None,
+        source=None,
+        bytes=None,
+        sha256=None,
+        reason=error.reason,
+        detail=str(error),
+    )
+
+
+def _write_ledger(store: CatalogStore, survey: str, records: Sequence[CutoutRecord]) -> Counts:
+    """Write records and the failures behind them; a galaxy that succeeds loses its old failure."""
+    store.record_cutouts(survey, records)
+    store.clear_failures(survey, STAGE_CUTOUT, [record.id_str for record in records])
+    store.record_failures(
+        survey,
+        [
+            Failure(record.id_str, STAGE_CUTOUT, record.reason or "failed", record.detail or "")
+            for record in records
+            if record.state != "done"
+        ],
+    )
+    states = [record.state for record in records]
+    return Counts(
+        n_in=len(records),
+        done=states.count("done"),
+        failed=states.count("failed") + states.count("no-coverage"),
+        to_do=states.count("to-do"),
+    )
+
+
+@lru_cache(maxsize=4)
+def _image_files(images: tuple[str, ...], versions: tuple[int, ...]) -> ImageFiles:  # noqa: ARG001
+    """One index a process and state of the folders: chunks share it, a changed folder gets a new one."""
+    return ImageFiles([Path(path) for path in images])
+
+
+@lru_cache(maxsize=64)
+def _limiter(host: str, rate: float) -> RateLimiter:  # noqa: ARG001
+    """One token bucket a host and process, shared by all chunks."""
+    return RateLimiter(rate)
+
+
+def _version(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _unclaimed(images: tuple[str, ...], ledger: Any) -> tuple[str, ...]:
+    if not images:
+        return ()
+    roots = tuple(str(Path(path).absolute()) for path in images)
+    files = _image_files(roots, tuple(_version(Path(path)) for path in roots))
+    return tuple(files.unclaimed(zip(ledger["path"], ledger["member"], strict=True)))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue().encode()

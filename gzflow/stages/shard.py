@@ -1,0 +1,272 @@
+"""Shard: images and votes at training resolution, in HDF5 files that are written once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gzflow.catalog.failure import Failure
+from gzflow.catalog.split import assign
+from gzflow.catalog.store import CatalogStore
+from gzflow.cutouts.archives import ImagePlace, read_image
+from gzflow.cutouts.check import check_image
+from gzflow.cutouts.resample import resample
+from gzflow.errors import CutoutError, ShardError, StoreError
+from gzflow.recipe import ImageRecipe
+from gzflow.settings import Settings
+from gzflow.shards.header import MANIFEST, SHARD_SIZE, Codec, ShardHeader, Split
+from gzflow.shards.plan import plan_shards
+from gzflow.shards.reader import ShardReader, ShardSet
+from gzflow.shards.writer import begin_set, write_manifest, write_shard
+from gzflow.sky import cells
+from gzflow.stages.counts import Counts
+from gzflow.surveys import Survey, load_survey
+
+logger = logging.getLogger(__name__)
+
+STAGE = "shard"
+MEMORY = 384 * 2**20
+"""Bytes of pixels that one chunk may hold."""
+
+
+@dataclass(frozen=True)
+class ShardChunk:
+    """One shard to be written.
+
+    Attributes
+    ----------
+    file
+        Name in the set's folder.
+    fingerprint
+        Of everything that decides the content: recipe, tree, ids, image checksums, votes.
+    """
+
+    survey: str
+    folder: str
+    file: str
+    split: Split
+    codec: Codec
+    pixels: int
+    fingerprint: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The shards of a set, and what is known of it before any is written."""
+
+    survey: str
+    folder: str
+    pixels: int
+    codec: Codec
+    chunks: tuple[ShardChunk, ...]
+    n_galaxies: int
+    forced_split: bool
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """A closed set and the accounting behind it."""
+
+    survey: str
+    folder: Path
+    pixels: int
+    counts: Counts
+    splits: Mapping[str, int]
+    fingerprint: str
+
+
+def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Codec = "raw") -> ShardPlan:
+    """The shards that the store's images make, split by sky cell.
+
+    Raises
+    ------
+    StoreError
+        No galaxy of this survey has an image yet.
+    """
+    survey = load_survey(survey_name)
+    recipe = survey.image_recipe(pixels)
+    with CatalogStore(settings.catalog_url) as store:
+        table = _table(store, survey)
+    if not len(table):
+        raise StoreError(
+            f"survey {survey.name} has no galaxy with an image",
+            where=settings.catalog_url.rsplit("@", 1)[-1],
+            expected="one or more galaxies ingested with state done",
+            fix=f"run `gzflow ingest {survey_name} --catalog FILE` and look at `gzflow status`",
+        )
+    assignment = assign(_split_keys(table), table["id_str"].to_list())
+    size = max(1, min(SHARD_SIZE, MEMORY // (pixels * pixels * recipe.n_channels)))
+    folder = settings.shards(survey.name, pixels)
+    chunks = tuple(
+        ShardChunk(
+            survey=survey_name,
+            folder=str(folder),
+            file=part.file,
+            split=part.split,
+            codec=codec,
+            pixels=pixels,
+            fingerprint=_fingerprint(survey, recipe, codec, part.split, rows := table[part.rows.tolist()]),
+            ids=tuple(rows["id_str"]),
+        )
+        for part in plan_shards(assignment.splits, size=size)
+    )
+    if not ((folder / MANIFEST).exists() and all(_is_written(chunk, survey) for chunk in chunks)):
+        begin_set(folder)
+    return ShardPlan(survey_name, str(folder), pixels, codec, chunks, len(table), assignment.forced)
+
+
+def run_chunk(chunk: ShardChunk, settings: Settings) -> Counts:
+    """Counts after writing one shard; one that is there with the same fingerprint is left as it is."""
+    survey = load_survey(chunk.survey)
+    recipe = survey.image_recipe(chunk.pixels)
+    path = Path(chunk.folder) / chunk.file
+    if _is_written(chunk, survey):
+        kept = len(ShardReader(path))
+        return Counts(n_in=len(chunk.ids), done=kept, reused=kept, failed=len(chunk.ids) - kept)
+    with CatalogStore(settings.catalog_url) as store:
+        table = _table(store, survey, chunk.ids)
+        images, kept_rows, failures = _images(table, recipe)
+        store.clear_failures(survey.name, STAGE, list(chunk.ids))
+        store.record_failures(survey.name, failures)
+    counts = Counts(n_in=len(chunk.ids), done=len(images), failed=len(failures)).balanced(f"shard {path.name}")
+    if not images:
+        return counts
+    kept_table = table[kept_rows]
+    pixels = np.stack(images)
+    write_shard(
+        path,
+        _header(chunk, survey),
+        images=pixels if chunk.codec == "raw" else [_jpeg(image) for image in pixels],
+        votes=kept_table.select(survey.tree.answers).to_numpy().astype(np.int32),
+        ids=kept_table["id_str"].to_list(),
+        ra=_floats(kept_table["ra"]),
+        dec=_floats(kept_table["dec"]),
+        pixscale=_shard_pixscale(survey, kept_table, chunk.pixels),
+    )
+    return counts
+
+
+def finish(plan_: ShardPlan, counts: Counts) -> ShardSummary:
+    """What the closed set holds: its manifest is written last, then shards of older sets are removed.
+
+    Raises
+    ------
+    ShardError
+        Every image failed, so there is nothing to close.
+    """
+    survey = load_survey(plan_.survey)
+    folder = Path(plan_.folder)
+    entries = [ShardReader(folder / chunk.file).entry() for chunk in plan_.chunks if _is_written(chunk, survey)]
+    if not entries:
+        raise ShardError(
+            f"no shard of {survey.name} could be written: every image failed",
+            where=str(folder),
+            expected="one or more readable images",
+            fix="look at the failure table: `gzflow status`",
+        )
+    notes = ["no split was empty only because galaxies were moved by rank"] if plan_.forced_split else []
+    write_manifest(
+        folder,
+        _header(plan_.chunks[0], survey),
+        entries,
+        counts={"n_in": counts.n_in, "failed": counts.failed},
+        notes=notes,
+        survey_info=survey.about.model_dump(),
+    )
+    shards = ShardSet.open(folder)
+    summary = ShardSummary(
+        survey=survey.name,
+        folder=folder,
+        pixels=plan_.pixels,
+        counts=counts,
+        splits={split: shards.n(split) for split in ("train", "validation", "test")},
+        fingerprint=shards.fingerprint,
+    )
+    sizes = ", ".join(f"{n:,} {split}" for split, n in summary.splits.items())
+    logger.info("%s: shards %s: %s", survey.name, counts.sentence(), sizes)
+    return summary
+
+
+def _table(store: CatalogStore, survey: Survey, ids: Sequence[str] | None = None) -> pl.DataFrame:
+    """One row a galaxy that has an image: place, checksum, position, votes; sorted by id."""
+    cutouts = store.cutouts(survey.name, states=["done"], ids=ids).select("id_str", "path", "member", "sha256")
+    galaxies = store.galaxies(survey.name, ids=ids).select("id_str", "ra", "dec", "pixscale")
+    votes = store.votes(survey, ids=ids).select("id_str", *survey.tree.answers)
+    table = cutouts.join(galaxies, on="id_str", how="inner").join(votes, on="id_str", how="left")
+    return table.with_columns(pl.col(survey.tree.answers).fill_null(0)).sort("id_str")
+
+
+def _split_keys(table: pl.DataFrame) -> list[str]:
+    """The sky cell of each galaxy, or its id where there is no position."""
+    found = cells(_floats(table["ra"]), _floats(table["dec"]))
+    return [
+        f"cell {cell}" if cell >= 0 else f"id {id_str}" for cell, id_str in zip(found, table["id_str"], strict=True)
+    ]
+
+
+def _fingerprint(survey: Survey, recipe: ImageRecipe, codec: Codec, split: Split, table: pl.DataFrame) -> str:
+    """Hash of everything that decides a shard's content."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([recipe.model_dump(), survey.tree.fingerprint, codec, split]).encode())
+    for row in table.select("id_str", "sha256", "ra", "dec", "pixscale", *survey.tree.answers).iter_rows():
+        digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+
+def _header(chunk: ShardChunk, survey: Survey) -> ShardHeader:
+    return ShardHeader(
+        survey=survey.name,
+        tree=survey.tree.to_dict(),
+        recipe=survey.image_recipe(chunk.pixels),
+        split=chunk.split,
+        codec=chunk.codec,
+        source_fingerprint=chunk.fingerprint,
+    )
+
+
+def _is_written(chunk: ShardChunk, survey: Survey) -> bool:
+    """Whether this very shard lies in the folder, whole."""
+    path = Path(chunk.folder) / chunk.file
+    try:
+        return path.is_file() and ShardReader(path).header == _header(chunk, survey)
+    except ShardError:
+        return False  # damaged or of an older format: written anew
+
+
+def _images(table: pl.DataFrame, recipe: ImageRecipe) -> tuple[list[NDArray[np.uint8]], list[int], list[Failure]]:
+    images, kept, failures = [], [], []
+    for row, (id_str, path, member) in enumerate(table.select("id_str", "path", "member").iter_rows()):
+        place = ImagePlace(path, member)
+        try:
+            content = read_image(place)
+            images.append(resample(check_image(content, size=None, what=f"galaxy {id_str}: {place}").pixels, recipe))
+            kept.append(row)
+        except CutoutError as error:
+            failures.append(Failure(id_str, STAGE, error.reason, str(error)))
+    return images, kept, failures
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return encoded.tobytes()
+
+
+def _shard_pixscale(survey: Survey, table: pl.DataFrame, pixels: int) -> NDArray[np.float64]:
+    """Arcsec per pixel in the shard: the field of view is the survey's, over fewer or more pixels."""
+    if survey.cutout is None:
+        return np.full(len(table), np.nan)
+    return _floats(table["pixscale"]) * survey.cutout.pixels / pixels
+
+
+def _floats(column: pl.Series) -> NDArray[np.float64]:
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()

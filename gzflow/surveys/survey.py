@@ -117,8 +117,9 @@ class QuestionEntry(_Section):
     multiple_choice: bool = False
     task: str | None = None
     columns: tuple[str, ...] | None = None
-    adds_up: bool = True
-    """False where volunteers of some galaxies ticked boxes, so that the answers may exceed the question's total."""
+    off_total: Literal["fail", "drop"] = "fail"
+    """A galaxy whose answers do not add up to the published total: it fails, or only this question's votes are
+    dropped, as when some galaxies were shown other answers or check boxes."""
 
 
 class Survey(_Section):

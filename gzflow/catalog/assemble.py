@@ -1,0 +1,140 @@
+"""The columns a survey needs, from its catalog file and the tables joined to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from gzflow.catalog.columns import as_ids, header, near_matches, read_columns, resolve
+from gzflow.catalog.members import placeholders
+from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
+from gzflow.surveys.survey import Join, Survey
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """Rows of the catalog file with the columns that the survey needs, in its spelling; ids and other text as written.
+
+    Attributes
+    ----------
+    frame
+        The columns; those of tables that were not given are NULL.
+    notes
+        What was not given or not found.
+    """
+
+    frame: pl.DataFrame
+    notes: tuple[str, ...]
+
+
+def sql_columns(expression: str | float | None) -> list[str]:
+    """Columns that an SQL expression reads; none for a number."""
+    return pl.sql_expr(expression).meta.root_names() if isinstance(expression, str) else []
+
+
+def assembled(survey: Survey, path: Path, joins: Mapping[str, Path]) -> Assembled:
+    """Read the catalog file and the joined tables.
+
+    Raises
+    ------
+    MissingColumns
+        All missing columns of all tables, with near matches.
+    CatalogError
+        A table that the survey does not know; ids that are floats or stand twice in a joined table.
+    """
+    _refuse_unknown(survey, joins)
+    needed, optional = _wanted(survey)
+    headers = {"": header(path)} | {join.table: header(joins[join.table]) for join in _given(survey, joins)}
+    absent = [join.table for join in survey.catalog.join if join.table not in joins]
+    places: dict[str, dict[str, str]] = {table: {} for table in headers}
+    problems, empty = [], []
+    for name in (*needed, *optional):
+        table = next((table for table, present in headers.items() if resolve([name], present)), None)
+        if table is not None:
+            places[table] |= resolve([name], headers[table])
+        elif absent and name in optional:
+            empty.append(name)
+        else:
+            everywhere = [column for present in headers.values() for column in present]
+            elsewhere = f" (it may be in {' or '.join(absent)}, which was not given)" if absent else ""
+            problems.append(f"{name!r}{near_matches(name, everywhere) or elsewhere}")
+    problems += [
+        f"{join.on!r} in {joins[join.table]}{near_matches(join.on, headers[join.table])}"
+        for join in _given(survey, joins)
+        if not resolve([join.on], headers[join.table])
+    ]
+    if problems:
+        raise MissingColumns(
+            f"the table lacks {len(problems)} column(s) that survey {survey.name!r} names",
+            where=str(path),
+            problems=problems,
+            expected=f"the columns of {survey.about.title or survey.name}",
+            fix='give the table that the survey describes, or describe yours: a TOML with extends = "<survey>" that'
+            " overrides the names",
+        )
+    frame = read_columns(path, places[""])
+    notes = []
+    if empty:
+        notes.append(f"table {' and '.join(absent)} was not given: no {', '.join(empty)}")
+    for join in _given(survey, joins):
+        frame, note = _joined(survey, frame, join, joins[join.table], places[join.table], headers[join.table])
+        notes += note
+    frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in empty)
+    return Assembled(frame, tuple(notes))
+
+
+def _refuse_unknown(survey: Survey, joins: Mapping[str, Path]) -> None:
+    known = [join.table for join in survey.catalog.join]
+    unknown = [name for name in joins if name not in known]
+    if unknown:
+        raise CatalogError(
+            f"survey {survey.name!r} joins no table called {' or '.join(unknown)}",
+            expected=f"one of {', '.join(known)}" if known else "no joined table",
+            fix="leave it out, or describe it with [[catalog.join]] in the survey's TOML",
+        )
+
+
+def _given(survey: Survey, joins: Mapping[str, Path]) -> list[Join]:
+    return [join for join in survey.catalog.join if join.table in joins]
+
+
+def _wanted(survey: Survey) -> tuple[list[str], list[str]]:
+    """(columns without which nothing works, columns that may stay empty with a table that was not given)."""
+    catalog = survey.catalog
+    needed = [catalog.id, *(name for name in (catalog.ra, catalog.dec, catalog.image) if name)]
+    needed += sql_columns(catalog.where)
+    needed += [name for pair in survey.vote_columns() for name in pair if name]
+    needed += [join.id for join in catalog.join if join.id]
+    optional = [*catalog.carry, *sql_columns(survey.cutout.pixscale if survey.cutout else None)]
+    if survey.archive is not None and catalog.image is None:
+        mapping = survey.archive.mapping
+        optional += mapping.also if mapping else placeholders(survey.archive.member)
+    needed = list(dict.fromkeys(needed))
+    return needed, [name for name in dict.fromkeys(optional) if name not in needed]
+
+
+def _joined(
+    survey: Survey, frame: pl.DataFrame, join: Join, path: Path, places: dict[str, str], present: list[str]
+) -> tuple[pl.DataFrame, list[str]]:
+    names = {"__key": resolve([join.on], present)[join.on]} | places
+    table = read_columns(path, names)
+    table = table.with_columns(as_ids(table["__key"], f"{path}, column {join.on!r}")).filter(
+        pl.col("__key").is_not_null()
+    )
+    repeated = table.filter(pl.col("__key").is_duplicated())["__key"].unique(maintain_order=True)
+    if len(repeated):
+        raise DuplicateIds(
+            f"{len(repeated):,} ids stand several times in the joined table {join.table!r}",
+            where=f"{path}, column {join.on!r}, for example {', '.join(repeated.head(3))}",
+            expected="one row an id",
+            fix="keep one row of each",
+        )
+    own = join.id or survey.catalog.id
+    keyed = frame.with_columns(as_ids(frame[own], f"column {own!r}").alias("__key"))
+    matched = int(keyed["__key"].is_in(table["__key"].to_list()).sum())
+    merged = keyed.join(table, on="__key", how="left", maintain_order="left").drop("__key")
+    alone = len(frame) - matched
+    return merged, [f"{alone:,} of {len(frame):,} rows have no partner in {join.table}"] if alone else []

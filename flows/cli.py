@@ -203,17 +203,26 @@ def demo(
 @app.command()
 def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty: all in the store.")] = None) -> None:
     """What is in the store, the shards, the models and the predictions."""
-    from flows.status import rows
+    from gzflow.stages.status import status as look
 
     settings = Settings.load()
+    found = look(settings, survey)
+    if not found:
+        out.print(
+            f"nothing ingested yet under {settings.home}" if survey is None else f"no survey {survey} in the store"
+        )
+        return
     table = Table("survey", "galaxies", "images", "to do", "no coverage", "failed", "shards", "predictions", box=None)
-    found = rows(settings, survey)
     for row in found:
-        table.add_row(*(str(value) for value in row))
-    if found:
-        out.print(table)
-    else:
-        out.print(f"nothing ingested yet under {settings.home}")
+        numbers = [row.galaxies, *(row.images[state] for state in ("done", "to-do", "no-coverage", "failed"))]
+        sets = [
+            ", ".join(f"{name}: {n:,}" for name, n in part.items()) or "-" for part in (row.shards, row.predictions)
+        ]
+        table.add_row(row.survey, *(f"{number:,}" for number in numbers), *sets)
+    out.print(table)
+    for row in found:
+        for reason, n in row.reasons.items():
+            out.print(f"{row.survey}: {n:,} {reason}; see {settings.reports(row.survey) / 'failures.csv'}")
 
 
 @app.command()

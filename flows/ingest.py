@@ -24,6 +24,12 @@ def read_catalog(source: stage.IngestSource, settings: Settings) -> Counts:
     return stage.read(source, settings)
 
 
+@task(name="plan images", cache_policy=None)
+def plan_images(source: stage.IngestSource, settings: Settings) -> stage.IngestPlan:
+    """Chunks of the galaxies that have no image yet."""
+    return stage.plan(source, settings)
+
+
 @task(
     name="images",
     retries=RETRIES,
@@ -50,12 +56,32 @@ def account(source: stage.IngestSource, settings: Settings, catalog: Counts) -> 
     return stage.finish(source, settings, catalog)
 
 
-def steps(source: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
+def source(
+    survey: str,
+    catalog: Path | None,
+    mapping: Path | None,
+    joins: dict[str, Path] | None,
+    images_from: list[Path] | None,
+    *,
+    retry_failed: bool = False,
+) -> stage.IngestSource:
+    """A flow's parameters as the stage wants them; paths become absolute, for workers that run elsewhere."""
+    return stage.IngestSource(
+        survey=survey,
+        catalog=str(catalog.absolute()) if catalog else None,
+        mapping=str(mapping.absolute()) if mapping else None,
+        joins={name: str(path.absolute()) for name, path in (joins or {}).items()},
+        images=tuple(str(path.absolute()) for path in images_from or ()),
+        retry_failed=retry_failed,
+    )
+
+
+def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     """The tasks of an ingest, inside whatever flow is running."""
-    rows = read_catalog(source, settings)
-    plan = stage.plan(source, settings)
+    rows = read_catalog(what, settings)
+    plan = plan_images(what, settings)
     run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
-    summary = account(source, settings, rows)
+    summary = account(what, settings, rows)
     artifacts.page("ingest", f"Ingest of {summary.survey}", summary.counts, summary.notes)
     artifacts.table(
         "ingest-failures",
@@ -84,12 +110,4 @@ def ingest(
         images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.
         retry_failed: Ask again for galaxies whose answer was final.
     """
-    source = stage.IngestSource(
-        survey=survey,
-        catalog=str(catalog) if catalog else None,
-        mapping=str(mapping) if mapping else None,
-        joins={name: str(path) for name, path in (joins or {}).items()},
-        images=tuple(str(path) for path in images_from or ()),
-        retry_failed=retry_failed,
-    )
-    return steps(source, Settings.load())
+    return steps(source(survey, catalog, mapping, joins, images_from, retry_failed=retry_failed), Settings.load())

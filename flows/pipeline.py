@@ -1,0 +1,58 @@
+"""Pipeline: ingest, shard, train, predict and the report, as tasks of one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from flows import ingest as ingest_flow
+from flows import predict as predict_flow
+from flows import report as report_flow
+from flows import shard as shard_flow
+from flows import train as train_flow
+from gzflow.settings import Settings
+from gzflow.stages.ingest import IngestSource
+from gzflow.stages.report import ReportSummary
+from gzflow.training.config import TrainConfig
+
+
+def steps(
+    source: IngestSource, settings: Settings, *, pixels: int, config: TrainConfig, samples: int = 20
+) -> ReportSummary:
+    """All stages in order, inside whatever flow is running."""
+    ingested = ingest_flow.steps(source, settings)
+    sharded = shard_flow.steps(source.survey, settings, pixels=pixels)
+    trained = train_flow.steps(source.survey, settings, pixels=pixels, config=config)
+    predicted = predict_flow.steps(source.survey, settings, pixels=pixels, samples=samples, seed=config.seed)
+    return report_flow.steps(settings, ingested=ingested, sharded=sharded, trained=trained, predicted=predicted)
+
+
+@flow(name="pipeline", flow_run_name="pipeline-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=2))
+def pipeline(
+    survey: str,
+    catalog: Path | None = None,
+    mapping: Path | None = None,
+    joins: dict[str, Path] | None = None,
+    images_from: list[Path] | None = None,
+    pixels: Annotated[int, Field(ge=16, le=1024)] = 300,
+    config: TrainConfig | None = None,
+    samples: Annotated[int, Field(ge=1, le=1000)] = 20,
+) -> ReportSummary:
+    """Turn a survey into a catalogue: images, shards, a trained model, predictions and a report.
+
+    Args:
+        survey: A shipped survey's name, or the path of a TOML that describes yours.
+        catalog: Table of galaxies and votes (CSV, CSV.gz, Parquet). Empty: what is in the store.
+        mapping: Table from ids to file names, for surveys whose archive needs one (GZ2).
+        joins: Further tables by the survey's name for them, e.g. gz2sample.
+        images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.
+        pixels: Side of the stored images.
+        config: Training options. Empty: the defaults.
+        samples: Dropout samples of the head a galaxy.
+    """
+    source = ingest_flow.source(survey, catalog, mapping, joins, images_from)
+    return steps(source, Settings.load(), pixels=pixels, config=config or TrainConfig(), samples=samples)

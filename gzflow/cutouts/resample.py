@@ -34,4 +34,3 @@ def resample(pixels: NDArray[np.uint8], recipe: ImageRecipe) -> NDArray[np.uint8
     if recipe.channels == "L":
         square = square.mean(axis=2, keepdims=True).round().astype(np.uint8)
     return np.ascontiguousarray(square)
-

@@ -1,0 +1,324 @@
+"""Images in folders and ZIP files, read where they lie."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from gzflow.errors import MissingImage, NotAnImage, SettingsError, TruncatedImage
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".fits"})
+MAX_BYTES = 256 * 2**20
+_DRIVE = re.compile(r"^[A-Za-z]:")
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, KeyError)
+
+
+@dataclass(frozen=True, order=True)
+class ImagePlace:
+    """A file, or a member of a ZIP file; survives pickling and needs no index to be read."""
+
+    path: str
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.member is None else f"{self.path}!{self.member}"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Where the images of many galaxies are, and why some have none.
+
+    Attributes
+    ----------
+    places, failures
+        By galaxy id; together they hold every id that was asked for.
+    unclaimed
+        Images that no galaxy asked for, sorted.
+    """
+
+    places: Mapping[str, ImagePlace]
+    failures: Mapping[str, MissingImage]
+    unclaimed: Sequence[str]
+
+
+class ImageFiles:
+    """An index of all images under some folders and ZIP files; nothing is unpacked or copied.
+
+    ZIP files inside the folders count too. Each ZIP's directory is read once. Looking a name up costs the same for six
+    images as for 300,000.
+
+    Parameters
+    ----------
+    paths
+        Folders, ZIP files, single images.
+
+    Attributes
+    ----------
+    refused
+        Members whose names try to leave the archive, or are encrypted: never read, listed with the reason.
+
+    Raises
+    ------
+    SettingsError
+        Missing paths, paths of another kind, and broken ZIP files, all at once.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self._places: list[ImagePlace] = []
+        self._relative: list[str] = []
+        self._by_tail: dict[int, dict[tuple[str, ...], list[int]]] = {}
+        self.refused: list[str] = []
+        self._files: set[Path] = set()
+        problems: list[str] = []
+        for path in dict.fromkeys(Path(path).expanduser().absolute() for path in paths):
+            try:
+                self._add(path)
+            except (SettingsError, OSError) as error:
+                problems.append(str(error))
+        self._files.clear()
+        if problems:
+            raise SettingsError(
+                "images cannot be read from these paths",
+                problems=problems,
+                expected="folders, ZIP files, or JPEG and PNG files",
+                fix="correct the paths; unpack other kinds of archives first",
+            )
+        if self.refused:
+            log.warning("%d archive members refused, first: %s", len(self.refused), self.refused[0])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def find(self, member: str) -> ImagePlace | None:
+        """Place of the image that a catalog calls `member`; None where there is none.
+
+        The name may be relative to one of the paths, or the tail of a file's whole path
+        (``J081/J081412.47+220853.0.png`` in any folder or ZIP), or a path on another machine whose last two parts or
+        more agree with one file's. The first of these rules that finds anything decides.
+
+        Raises
+        ------
+        MissingImage
+            Several files fit equally well; names them.
+        """
+        wanted = _parts(member)
+        candidates = self._candidates(wanted[-2:])
+        for fitting in self._fitting(wanted, candidates):
+            if len(fitting) == 1:
+                return self._places[fitting[0]]
+            if fitting:
+                raise MissingImage(
+                    f"{len(fitting)} files could be {member!r}",
+                    problems=[str(self._places[at]) for at in fitting[:5]],
+                    expected="one",
+                    fix="name more of the path in the catalog or archive.member, or give fewer folders",
+                )
+        return None
+
+    def resolve(self, members: Mapping[str, str | None]) -> Resolved:
+        """Places for many galaxies, from id to the name in the catalog.
+
+        Two galaxies that claim one file by different names are both failures: one of them would get the other's image.
+        """
+        places: dict[str, ImagePlace] = {}
+        failures: dict[str, MissingImage] = {}
+        claims: dict[ImagePlace, dict[str, str]] = {}
+        for id_str, member in members.items():
+            try:
+                place = self.find(member) if member else None
+                if place is None:
+                    raise self._missing(member)
+            except MissingImage as error:
+                error.where = id_str
+                failures[id_str] = error
+                continue
+            places[id_str] = place
+            claims.setdefault(place, {})[id_str] = member or ""
+        for place, claimed in claims.items():
+            if len(set(claimed.values())) > 1:
+                for id_str in claimed:
+                    del places[id_str]
+                    failures[id_str] = MissingImage(
+                        f"{str(place)!r} is claimed by {len(claimed)} galaxies under different names",
+                        where=id_str,
+                        problems=[f"{other}: {name}" for other, name in list(claimed.items())[:5]],
+                        fix="name more of the path in the catalog, so that one file fits",
+                    )
+        return Resolved(places, failures, self.unclaimed(places.values()))
+
+    def read(self, place: ImagePlace) -> bytes:
+        """The image's bytes; see `read_image`."""
+        return read_image(place)
+
+    def unclaimed(self, found: Iterable[ImagePlace]) -> list[str]:
+        """Images in the index that are not among `found`, sorted."""
+        known = set(found)
+        return sorted(str(place) for place in self._places if place not in known)
+
+    def _add(self, path: Path) -> None:
+        if path.is_dir():
+            for file in _walk(path):
+                self._add_file(file, file.relative_to(path).as_posix())
+        elif not path.exists():
+            raise SettingsError(f"{path} does not exist")
+        elif path.suffix.lower() in SUFFIXES or path.suffix.lower() == ".zip":
+            self._add_file(path, path.name)
+        else:
+            raise SettingsError(f"{path} is neither a folder nor a ZIP file nor an image")
+
+    def _add_file(self, file: Path, relative: str) -> None:
+        if file in self._files:  # a folder and something inside it were both given
+            return
+        self._files.add(file)
+        if file.suffix.lower() != ".zip":
+            self._index(ImagePlace(str(file)), relative)
+            return
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+        except zipfile.BadZipFile as error:
+            raise SettingsError(f"{file} is not a complete ZIP file ({error}): download it again") from error
+        for info in members:
+            name = info.filename
+            if info.is_dir() or not _is_image(name):
+                continue
+            place = ImagePlace(str(file), name)
+            if reason := _hostile(info):
+                self.refused.append(f"{place}: {reason}")
+            else:
+                self._index(place, name)
+
+    def _index(self, place: ImagePlace, relative: str) -> None:
+        self._places.append(place)
+        self._relative.append(relative)
+
+    def _candidates(self, tail: tuple[str, ...]) -> list[int]:
+        """Images whose path ends so, from an index over tails of that length that the first question builds."""
+        if len(tail) not in self._by_tail:
+            index: dict[tuple[str, ...], list[int]] = {}
+            for at, place in enumerate(self._places):
+                index.setdefault(_whole(place)[-len(tail) :], []).append(at)
+            self._by_tail[len(tail)] = index
+        return self._by_tail[len(tail)].get(tail, [])
+
+    def _fitting(self, wanted: tuple[str, ...], candidates: list[int]) -> Iterator[list[int]]:
+        """Candidates by rule, the strictest first."""
+        yield [at for at in candidates if _parts(self._relative[at]) == wanted]
+        agreement = {at: _common_tail(wanted, _whole(self._places[at])) for at in candidates}
+        yield [at for at, length in agreement.items() if length == len(wanted)]
+        longest = max(agreement.values(), default=0)
+        yield [at for at, length in agreement.items() if length == longest >= 2]
+
+    def _missing(self, member: str | None) -> MissingImage:
+        if not member:
+            return MissingImage("the catalog names no image for this galaxy", fix="fill the column, or drop the row")
+        stem = Path(_parts(member)[-1]).stem if _parts(member) else ""
+        others = [self._places[at] for suffix in sorted(SUFFIXES) for at in self._candidates((f"{stem}{suffix}",))]
+        return MissingImage(
+            f"no file fits {member!r} among {len(self):,} images",
+            expected="a file whose path ends so",
+            fix=f"did you mean {others[0]}?" if others else "give the folder or ZIP that holds it with --images",
+        )
+
+
+def read_image(place: ImagePlace) -> bytes:
+    """Bytes of an image, from a file or straight out of a ZIP; safe in threads and after a fork.
+
+    Raises
+    ------
+    MissingImage
+        The file or member is no longer there.
+    TruncatedImage
+        The ZIP member is damaged (its checksum is verified).
+    NotAnImage
+        Larger than 256 MiB.
+    """
+    file = Path(place.path)
+    try:
+        status = file.stat()
+        if place.member is None:
+            size = status.st_size
+        else:
+            archive = _opened(_ZipState(place.path, status.st_mtime_ns, status.st_size, os.getpid()))
+            size = archive.getinfo(place.member).file_size
+        if size > MAX_BYTES:
+            raise NotAnImage(f"{size:,} bytes are too many for an image", where=str(place), expected=f"{MAX_BYTES:,}")
+        return file.read_bytes() if place.member is None else archive.read(place.member)
+    except (FileNotFoundError, KeyError) as error:
+        raise MissingImage(
+            "the image is no longer there", where=str(place), fix="bring the file back, or run ingest again"
+        ) from error
+    except _BROKEN_ZIP as error:
+        raise TruncatedImage(f"the image cannot be read: {error}", where=str(place), fix="copy it again") from error
+
+
+class _ZipState(NamedTuple):
+    """What an open ZIP depends on: a replaced file has another directory, a forked child another file position."""
+
+    path: str
+    mtime_ns: int
+    size: int
+    pid: int
+
+
+@lru_cache(maxsize=64)
+def _opened(state: _ZipState) -> zipfile.ZipFile:
+    return zipfile.ZipFile(state.path)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Images and ZIP files below a folder in a stable order; links are followed, but no folder is visited twice."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        for name in sorted(names):
+            if _is_image(name) or (name.lower().endswith(".zip") and not name.startswith(".")):
+                yield Path(root) / name
+
+
+def _is_image(name: str) -> bool:
+    base = name.rsplit("/", 1)[-1]
+    return Path(base).suffix.lower() in SUFFIXES and not base.startswith(".") and not name.startswith("__MACOSX/")
+
+
+def _hostile(info: zipfile.ZipInfo) -> str | None:
+    name = info.filename
+    if name.startswith("/") or "\\" in name or _DRIVE.match(name) or ".." in name.split("/") or "\0" in name:
+        return "its name leaves the archive"
+    if info.flag_bits & 1:
+        return "it is encrypted"
+    return None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part for part in name.replace("\\", "/").split("/") if part not in {"", ".", ".."})
+
+
+def _whole(place: ImagePlace) -> tuple[str, ...]:
+    # `part1/J081/x.png` fits part1.zip!J081/x.png: people unpack archives into folders of the same name.
+    outer = place.path.removesuffix(".zip") if place.member is not None else place.path
+    return _parts(outer) + (_parts(place.member) if place.member is not None else ())
+
+
+def _common_tail(wanted: tuple[str, ...], have: tuple[str, ...]) -> int:
+    length = 0
+    for mine, theirs in zip(reversed(wanted), reversed(have), strict=False):
+        if mine != theirs:
+            break
+        length += 1
+    return length

@@ -1,0 +1,142 @@
+"""The DESI Legacy Surveys viewer: JPEG and FITS cutouts of many layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gzflow.cutouts.check import check_fits, check_image
+from gzflow.cutouts.formats import beginning
+from gzflow.cutouts.rgb import RECIPE_BANDS
+from gzflow.cutouts.services.service import Pixels, Reply, Request, check_target, refuse_status, unknown_options
+from gzflow.errors import BadPixels, BlankImage, NoCoverage, Refused
+from gzflow.recipe import CutoutSpec
+
+_OPTIONS = ("layer", "format", "bands")
+_LARGEST = 3000
+_NATIVE = 0.262
+_LARGEST_NATIVE = 512
+_TILE = {"sdss": 22}
+_TILE_ELSEWHERE = 32
+_UNOBSERVED = 0.2
+
+
+class LegacySurvey:
+    """``jpeg-cutout`` and ``fits-cutout`` of the viewer.
+
+    Options: ``layer`` (ls-dr9), ``format`` (jpeg or fits), ``bands`` (grz). ``url`` is another host, with
+    ``/viewer/...`` appended.
+
+    A JPEG is asked for at the wanted scale and size. FITS is asked for as Galaxy Zoo DECaLS did, at the cameras' own
+    0.262 arcsec per pixel, so that noise keeps its grain, or in 512 pixels where the galaxy is larger than that.
+
+    Where it has no images, the viewer answers 200 with a uniform grey JPEG, or 500 to a request for FITS. Since 500 may
+    also be trouble, a small JPEG of the same place decides (`second_opinion`). An unknown layer is 200 with a sentence;
+    sizes above 3000 pixels would silently be cut to that, so they are refused before they are sent.
+    """
+
+    name = "legacysurvey"
+
+    def problems(self, spec: CutoutSpec, recipe_name: str | None = None) -> list[str]:
+        """Unknown options, too many pixels, and bands or formats that the recipe cannot use."""
+        found = unknown_options(spec, _OPTIONS)
+        kind = _kind(spec)
+        if kind not in {"jpeg", "fits"}:
+            found.append(f"cutout.options.format: {kind!r}, but the viewer delivers jpeg or fits")
+        if spec.pixels > _LARGEST:
+            found.append(f"cutout.pixels: {spec.pixels}, but the viewer draws at most {_LARGEST} pixels")
+        if recipe_name == "as-delivered" and kind == "fits":
+            found.append("image.recipe: as-delivered, but FITS needs a recipe to become a picture (gzdecals)")
+        wanted = RECIPE_BANDS.get(recipe_name or "")
+        if wanted is not None and kind != "fits":
+            found.append(f"image.recipe: {recipe_name} needs FITS bands, but cutout.options.format is {kind}")
+        if wanted is not None and _bands(spec) != wanted:
+            found.append(f"cutout.options.bands: {_bands(spec)}, but image.recipe {recipe_name} needs {wanted}")
+        return found
+
+    def request(self, spec: CutoutSpec, ra: float, dec: float, pixscale: float) -> Request:
+        """One request; `pixscale` is arcsec per pixel at ``spec.pixels``, whatever is then asked for."""
+        check_target(ra, dec, pixscale)
+        kind = _kind(spec)
+        size, scale = spec.pixels, pixscale
+        if kind == "fits":
+            extent = spec.pixels * pixscale
+            native = math.ceil(extent / _NATIVE)
+            size, scale = (native, _NATIVE) if native < _LARGEST_NATIVE else (_LARGEST_NATIVE, extent / _LARGEST_NATIVE)
+        base = (spec.url or "https://www.legacysurvey.org").rstrip("/").removesuffix("/viewer")
+        params = {
+            "ra": f"{ra % 360:.8f}",
+            "dec": f"{dec:.8f}",
+            "layer": str(spec.options.get("layer", "ls-dr9")),
+            "pixscale": f"{scale:.8f}",
+            "size": str(size),
+            "bands": _bands(spec),
+        }
+        fits = kind == "fits"
+        return Request(
+            f"{base}/viewer/{'fits' if fits else 'jpeg'}-cutout",
+            params,
+            "fits" if fits else "jpeg",
+            size,
+            size,
+            bands=len(_bands(spec)) if fits else 3,
+        )
+
+    def interpret(self, request: Request, reply: Reply) -> Pixels:
+        """The decoded JPEG, or FITS bands in nanomaggies."""
+        refuse_status(request, reply)
+        layer = request.params["layer"]
+        if reply.content[:64].strip().lower().startswith(b"no such layer"):
+            raise Refused(
+                f"the viewer has no layer {layer!r}: it said {beginning(reply.content)!r}",
+                where=request.where,
+                expected="a layer such as ls-dr9, ls-dr10, decals-dr5, ls-dr8 or sdss",
+                fix="correct cutout.options.layer in the survey's TOML",
+            )
+        if request.format == "fits":
+            shape = (request.bands, request.height, request.width)
+            return check_fits(reply.content, shape=shape, what=request.where).pixels
+        try:
+            pixels = check_image(reply.content, size=(request.width, request.height), what=request.where).pixels
+        except BlankImage as error:
+            raise NoCoverage(
+                f"layer {layer} has no images of this place (uniform tile)", where=request.where
+            ) from error
+        share = _unobserved(pixels, _TILE.get(layer, _TILE_ELSEWHERE))
+        if share >= _UNOBSERVED:
+            raise BadPixels(
+                f"{share:.0%} of the picture was not observed (stripes of the grey that stands for nothing)",
+                where=request.where,
+                expected=f"less than {_UNOBSERVED:.0%}",
+            )
+        return pixels
+
+    def second_opinion(self, request: Request, status: int, /) -> Request | None:
+        """A 64 px JPEG of the same field after FITS answered 500: blank means that there is nothing to deliver."""
+        if request.format != "fits" or status != 500:
+            return None
+        scale = float(request.params["pixscale"]) * request.width / 64
+        params = {**request.params, "pixscale": f"{scale:.8f}", "size": "64"}
+        return Request(request.url.replace("/fits-cutout", "/jpeg-cutout"), params, "jpeg", 64, 64)
+
+
+def _kind(spec: CutoutSpec) -> str:
+    return str(spec.options.get("format", "jpeg"))
+
+
+def _bands(spec: CutoutSpec) -> str:
+    return str(spec.options.get("bands", "grz"))
+
+
+def _unobserved(pixels: NDArray[np.uint8], grey: int) -> float:
+    """Share of 8 x 8 blocks in which no pixel differs from the empty tile's grey by more than 1.
+
+    The sky has noise in every such block, and the JPEG codec works on blocks of that size.
+    """
+    rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
+    if rows == 0 or columns == 0:
+        return 0.0
+    empty = (np.abs(pixels[: rows * 8, : columns * 8].astype(np.int16) - grey) <= 1).all(axis=-1)
+    return float(empty.reshape(rows, 8, columns, 8).all(axis=(1, 3)).mean())

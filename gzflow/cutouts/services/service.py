@@ -1,0 +1,144 @@
+"""What every cutout service has in common: requests, replies, and the meaning of HTTP status codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+from urllib.parse import urlencode, urlsplit
+
+from numpy.typing import NDArray
+
+from gzflow.cutouts.formats import beginning
+from gzflow.cutouts.politeness import retry_after
+from gzflow.errors import PermanentCutoutError, RateLimited, Refused, ServiceUnavailable, TransientCutoutError
+from gzflow.recipe import CutoutSpec
+
+Pixels = NDArray[Any]
+"""(H, W, 3) uint8 RGB of a delivered picture, or (bands, H, W) float32 of a delivered FITS image."""
+
+_ASK_AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One GET request and the size of the image that must come back.
+
+    Attributes
+    ----------
+    url, params
+        Where, and the query.
+    format
+        ``jpeg`` or ``fits``.
+    width, height
+        Pixels.
+    bands
+        Number of planes of a FITS image; 3 for a picture.
+    """
+
+    url: str
+    params: Mapping[str, str] = field(hash=False)
+    format: Literal["jpeg", "fits"]
+    width: int
+    height: int
+    bands: int = 3
+
+    @property
+    def where(self) -> str:
+        """The whole URL, for messages: it can be pasted into a browser."""
+        return f"{self.url}?{urlencode(self.params)}"
+
+    @property
+    def host(self) -> str:
+        """Host and port that the rate limit and the circuit breaker are about."""
+        return urlsplit(self.url).netloc
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. Header names are lower case."""
+
+    status: int
+    content: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    reason: str = ""
+
+
+class Service(Protocol):
+    """One protocol; implementations hold no state."""
+
+    name: str
+
+    def problems(self, spec: CutoutSpec, recipe_name: str | None = None) -> list[str]:
+        """Why the service, or the FITS -> RGB recipe after it, would refuse the spec: found before anything is sent."""
+        ...
+
+    def request(self, spec: CutoutSpec, ra: float, dec: float, pixscale: float) -> Request:
+        """The request for one galaxy: degrees, and arcsec per pixel at ``spec.pixels``."""
+        ...
+
+    def interpret(self, request: Request, reply: Reply) -> Pixels:
+        """The decoded image, checked.
+
+        Raises
+        ------
+        CutoutError
+            Everything that is no usable image, also where the status code says that all is well.
+        """
+        ...
+
+    def second_opinion(self, request: Request, status: int, /) -> Request | None:
+        """A cheaper request whose answer tells what an unclear status meant; None where a status is clear."""
+        ...
+
+
+def check_target(ra: float | None, dec: float | None, pixscale: float | None) -> None:
+    """Raise PermanentCutoutError for a position or scale that no service can be asked about."""
+    found = {"ra": ra, "dec": dec, "pixscale": pixscale}
+    bad = [f"{key} is {value}" for key, value in found.items() if value is None or not math.isfinite(value)]
+    if not bad:
+        assert ra is not None
+        assert dec is not None
+        assert pixscale is not None
+        bad += [f"ra is {ra}"] if not -360 <= ra <= 360 else []
+        bad += [f"dec is {dec}"] if not -90 <= dec <= 90 else []
+        bad += [f"pixscale is {pixscale}"] if pixscale <= 0 else []
+    if bad:
+        raise PermanentCutoutError(
+            f"no cutout can be asked for: {', '.join(bad)}",
+            expected="ra 0..360 and dec -90..90 in degrees, pixscale above 0 in arcsec per pixel",
+            fix="correct the catalog's columns, or filter these galaxies with catalog.where",
+        )
+
+
+def refuse_status(request: Request, reply: Reply) -> None:
+    """Raise the error that a status other than 200 stands for, with the service's own wish to be left alone."""
+    if reply.status == 200:
+        return
+    label = f"HTTP {reply.status}{f' {reply.reason}' if reply.reason else ''}"
+    wish = retry_after(reply.headers.get("retry-after"))
+    if reply.status == 429:
+        raise _with_wish(RateLimited(f"the service asked us to slow down ({label})", where=request.where), wish)
+    if reply.status >= 500 or reply.status in _ASK_AGAIN:
+        raise _with_wish(ServiceUnavailable(f"the service is in trouble ({label})", where=request.where), wish)
+    said = beginning(reply.content)
+    raise Refused(
+        f"the service refused the request ({label}){f': {said!r}' if said else ''}",
+        where=request.where,
+        fix="open the URL in a browser; then correct [cutout] in the survey's TOML or the galaxy's position",
+    )
+
+
+def unknown_options(spec: CutoutSpec, known: Sequence[str]) -> list[str]:
+    """One sentence for each option that the service does not have."""
+    return [
+        f"cutout.options: {spec.service} has no option {key!r} (it has {', '.join(known)})"
+        for key in spec.options
+        if key not in known
+    ]
+
+
+def _with_wish(error: TransientCutoutError, wish: float | None) -> TransientCutoutError:
+    error.retry_after = wish
+    return error

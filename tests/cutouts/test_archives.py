@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gzflow.cutouts import archives
+from gzflow.cutouts.archives import ImageFiles, ImagePlace, read_image
+from gzflow.errors import MissingImage, NotAnImage, SettingsError, TruncatedImage
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def zipped(path: Path, *names: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name.encode())
+    return path
+
+
+def test_the_published_layout_in_folders_and_zips(tmp_path: Path) -> None:
+    put(tmp_path / "gz_decals_dr5_png_part1", "J081/J081412.47+220853.0.png")
+    zipped(tmp_path / "gz_decals_dr5_png_part2.zip", "gz_decals_dr5_png_part2/J112/J112330.91+280016.8.png")
+    zipped(tmp_path / "deeper" / "gz_decals_dr5_png_part3.zip", "J124/J124641.47-041304.7.png")
+    files = ImageFiles([tmp_path])
+    assert len(files) == 3
+    for name in ("J081412.47+220853.0", "J112330.91+280016.8", "J124641.47-041304.7"):
+        place = files.find(f"{name[:4]}/{name}.png")
+        assert place is not None
+        assert files.read(place).endswith(f"{name}.png".encode())
+    assert files.find("J999/J999.png") is None
+
+
+def test_the_real_archive_layout(shared_data: Path) -> None:
+    folder = shared_data / "gz_samples" / "galaxy_zoo_decals"
+    files = ImageFiles(sorted(folder.glob("gz_decals_dr5_png_part*")))
+    assert len(files) == 18
+    place = files.find("J081/J081412.47+220853.0.png")
+    assert place is not None
+    assert "part1" in place.path
+    assert files.find("dr5/J081/J081412.47+220853.0.png") == place  # `png_loc` of the published table
+    assert len(files.unclaimed([place])) == 17
+
+
+def test_a_path_relative_to_a_folder_wins_over_a_deeper_namesake(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "old/a.png")
+    place = ImageFiles([tmp_path]).find("a.png")
+    assert place == ImagePlace(str(tmp_path / "a.png"))
+
+
+def test_absolute_and_foreign_paths(tmp_path: Path) -> None:
+    put(tmp_path, "J081/x.png", "J082/y.png")
+    files = ImageFiles([tmp_path])
+    assert files.find(str(tmp_path / "J081" / "x.png")) == ImagePlace(str(tmp_path / "J081" / "x.png"))
+    assert files.find("/elsewhere/pngs/J081/x.png") == ImagePlace(str(tmp_path / "J081" / "x.png"))
+    assert files.find(r"D:\pngs\J081\x.png") == ImagePlace(str(tmp_path / "J081" / "x.png"))
+    assert files.find("/elsewhere/x.png") is None
+    assert files.find("") is None
+
+
+def test_a_namesake_in_another_folder_is_no_match(tmp_path: Path) -> None:
+    put(tmp_path, "spiral/1.png")
+    assert ImageFiles([tmp_path]).find("elliptical/1.png") is None
+
+
+def test_ambiguous_names_are_reported_with_their_places(tmp_path: Path) -> None:
+    put(tmp_path, "one/a.png", "two/a.png")
+    files = ImageFiles([tmp_path])
+    with pytest.raises(MissingImage) as caught:
+        files.find("a.png")
+    assert "2 files could be 'a.png'" in str(caught.value)
+    assert str(tmp_path / "two" / "a.png") in str(caught.value)
+    assert files.find("two/a.png") is not None
+
+
+def test_resolve_accounts_for_every_galaxy_and_every_image(tmp_path: Path) -> None:
+    put(tmp_path, "one/a.png", "two/a.png", "two/b.png", "two/c.jpg", "two/d.png")
+    files = ImageFiles([tmp_path])
+    members = {
+        "1": "one/a.png",
+        "2": "a.png",
+        "3": None,
+        "4": "two/c.png",
+        "5": "two/zzz.png",
+        "6": "test/two/b.png",
+        "7": "train/two/b.png",
+    }
+    result = files.resolve(members)
+    assert set(result.places) | set(result.failures) == set(members)
+    assert not set(result.places) & set(result.failures)
+    assert set(result.places) == {"1"}
+    assert "could be" in str(result.failures["2"])
+    assert "names no image" in str(result.failures["3"])
+    assert "c.jpg" in str(result.failures["4"])
+    assert "among 5 images" in str(result.failures["5"])
+    assert "claimed by 2 galaxies" in str(result.failures["6"])
+    assert all(error.where == id_str for id_str, error in result.failures.items())
+    assert len(result.unclaimed) == 4
+
+
+def test_two_galaxies_may_share_an_image_by_the_same_name(tmp_path: Path) -> None:
+    result = ImageFiles([put(tmp_path, "a.png")]).resolve({"1": "a.png", "2": "a.png"})
+    assert set(result.places) == {"1", "2"}
+
+
+def test_bad_paths_are_reported_together(tmp_path: Path) -> None:
+    (tmp_path / "notes.tar.gz").write_bytes(b"x")
+    (tmp_path / "broken.zip").write_bytes(zipped(tmp_path / "whole.zip", "a.png").read_bytes()[:40])
+    with pytest.raises(SettingsError) as caught:
+        ImageFiles([tmp_path / "absent", tmp_path / "notes.tar.gz", tmp_path / "broken.zip", tmp_path / "whole.zip"])
+    message = str(caught.value)
+    assert len(caught.value.problems) == 3
+    assert "absent does not exist" in message
+    assert "notes.tar.gz is neither" in message
+    assert "broken.zip is not a complete ZIP" in message
+
+
+def test_hostile_members_are_never_indexed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = zipped(tmp_path / "h.zip", "../../evil.png", "/etc/evil.png", "C:/evil.png", "a/../b.png", "good/a.png")
+    with caplog.at_level(logging.WARNING):
+        files = ImageFiles([path])
+    assert len(files) == 1
+    assert len(files.refused) == 4
+    assert "leaves the archive" in files.refused[0]
+    assert "4 archive members refused" in caplog.text
+    assert files.find("../../evil.png") is None
+
+
+def test_what_is_not_an_image_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.JPG", "readme.txt", ".hidden.png", "__MACOSX/._a.png", ".git/x.png", "c.fits")
+    zipped(tmp_path / "z.zip", "__MACOSX/._q.png", "q.jpeg", "q.csv", "folder/")
+    assert len(ImageFiles([tmp_path])) == 4
+    assert len(ImageFiles([tmp_path / "a.png", tmp_path / "a.png"])) == 1
+
+
+def test_a_folder_that_links_to_itself_is_walked_once(tmp_path: Path) -> None:
+    put(tmp_path / "real", "a.png")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path / "real")
+    assert len(ImageFiles([tmp_path / "real"])) == 1
+
+
+def test_places_survive_pickling_and_many_threads(tmp_path: Path) -> None:
+    names = [f"{k:03}/{k:05}.png" for k in range(200)]
+    files = ImageFiles([zipped(tmp_path / "z.zip", *names)])
+    places = [files.find(name) for name in names]
+    copies = pickle.loads(pickle.dumps(places))
+    assert copies == places
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(read_image, copies * 5)) == [name.encode() for name in names] * 5
+
+
+def test_a_forked_child_does_not_disturb_its_parents_reading(tmp_path: Path) -> None:
+    files = ImageFiles([zipped(tmp_path / "z.zip", "a.png", "b.png")])
+    place = files.find("a.png")
+    assert place is not None
+    read_image(place)
+    state = archives._ZipState(place.path, 0, 0, os.getpid())
+    assert state != state._replace(pid=state.pid + 1)
+
+
+def test_files_that_vanish_or_break_have_typed_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a.png")
+    files = ImageFiles([tmp_path, zipped(tmp_path / "z.zip", "in/q.png")])
+    loose, inside = files.find("a.png"), files.find("in/q.png")
+    assert loose is not None
+    assert inside is not None
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(MissingImage, match="no longer there"):
+        read_image(loose)
+    with pytest.raises(MissingImage):
+        read_image(ImagePlace(inside.path, "other.png"))
+    content = bytearray(Path(inside.path).read_bytes())
+    content[content.index(b"in/q.png") + 9] ^= 0xFF  # the member's data follow its name
+    Path(inside.path).write_bytes(content)
+    os.utime(inside.path, (1, 1))
+    with pytest.raises(TruncatedImage, match="CRC"):
+        read_image(inside)
+    monkeypatch.setattr(archives, "MAX_BYTES", 2)
+    with pytest.raises(NotAnImage, match="too many"):
+        read_image(inside)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.from_regex(r"\A[ab]{1,2}/[ab]{1,2}/[xy]{1,2}\.png\Z"), min_size=1, max_size=12))
+def test_every_indexed_image_is_found_by_its_relative_path(tmp_path_factory: pytest.TempPathFactory, names) -> None:
+    folder = tmp_path_factory.mktemp("images")
+    files = ImageFiles([put(folder, *sorted(names))])
+    for name in names:
+        assert files.find(name) == ImagePlace(str(folder / name))
+    for absent in {"a/a/x.png", "b/b/y.png"} - names:
+        found = None
+        try:
+            found = files.find(absent)
+        except MissingImage:
+            continue
+        assert found is None or found.path.endswith(absent[2:])
+
+
+def test_looking_up_costs_the_same_in_a_large_archive(tmp_path: Path) -> None:
+    path = tmp_path / "large.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for k in range(20_000):
+            archive.writestr(f"part/{k % 997:03}/{k}.png", b"")
+    files = ImageFiles([path])
+    result = files.resolve({str(k): f"{k % 997:03}/{k}.png" for k in range(20_001)})
+    assert len(result.places) == 20_000
+    assert set(result.failures) == {"20000"}
+    assert result.unclaimed == []

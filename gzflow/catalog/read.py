@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -40,8 +40,8 @@ class CatalogTable:
     n_filtered
         Rows that the survey's `where` leaves out.
     failures
-        Rows that cannot be used, with reason (``missing-id``, ``bad-position``, ``bad-votes``, ``votes-disagree``) and
-        detail.
+        Rows that cannot be used, one failure each, with reason (``missing-id``, ``bad-position``, ``bad-votes``,
+        ``votes-disagree``) and detail.
     rounding_residual
         Largest distance, in votes, between published votes and the whole number kept.
     notes
@@ -58,8 +58,8 @@ class CatalogTable:
 
     @property
     def n_failed(self) -> int:
-        """Rows with a failure."""
-        return len({failure.id_str for failure in self.failures})
+        """Rows that cannot be used: each has one failure."""
+        return len(self.failures)
 
 
 def read_catalog(
@@ -104,8 +104,8 @@ def read_catalog(
     frame, failures = _identified(survey, frame, path)
     frame, misplaced = _positioned(survey, frame)
     votes = whole_votes(survey, frame, where=str(path))
-    failures += misplaced
-    failures += [Failure(frame["__id"][row], STAGE, reason, detail) for row, reason, detail in votes.problems]
+    misvoted = [Failure(frame["__id"][row], STAGE, reason, detail) for row, reason, detail in votes.problems]
+    failures += _one_each([*misplaced, *misvoted])
     images, notes = _images(survey, frame, mapping)
     galaxies = pl.DataFrame(
         {
@@ -213,6 +213,16 @@ def _positioned(survey: Survey, frame: pl.DataFrame) -> tuple[pl.DataFrame, list
     placed = pl.DataFrame({"ra": ra % 360.0, "dec": dec, "both": both})
     columns = placed.select(pl.when("both").then("ra").alias("__ra"), pl.when("both").then("dec").alias("__dec"))
     return frame.hstack(columns), failures
+
+
+def _one_each(failures: Iterable[Failure]) -> list[Failure]:
+    """The first failure of each galaxy, with the details of all of them."""
+    first: dict[str, Failure] = {}
+    for failure in failures:
+        earlier = first.setdefault(failure.id_str, failure)
+        if earlier is not failure:
+            first[failure.id_str] = replace(earlier, detail=f"{earlier.detail}; {failure.detail}")
+    return list(first.values())
 
 
 def _pixscale(survey: Survey, frame: pl.DataFrame, path: Path) -> pl.Series:

@@ -30,11 +30,6 @@ class SplitAssignment:
     forced: bool
 
 
-def split_keys(cells: NDArray[np.int64], ids: Sequence[str]) -> list[str]:
-    """One key a galaxy: its sky cell, or its id where it has no position (cell -1)."""
-    return [str(cell) if cell >= 0 else id_str for cell, id_str in zip(cells.tolist(), ids, strict=True)]
-
-
 def assign(keys: Sequence[str], ids: Sequence[str]) -> SplitAssignment:
     """Train, validation or test for each galaxy, in the ratio 70 : 10 : 20.
 

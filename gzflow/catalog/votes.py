@@ -75,14 +75,14 @@ def whole_votes(survey: Survey, frame: pl.DataFrame, *, where: str) -> VoteTable
             shown = ", ".join(f"{name} = {frame[name][row]}" for name in question.columns)
             problems.setdefault(row, ("bad-votes", f"{question.name}: {shown}"))
     sums = _sums(survey, questions)
-    strict = [total for total in sums if not total.drop]
+    strict = [total for total in sums if total.off_total == "fail"]
     _refuse_wrong_columns(strict, len(frame), where)
     for total in strict:
         for row in np.flatnonzero(total.off).tolist():
             problems.setdefault(row, ("votes-disagree", total.sentence(row)))
     notes = []
     for total in sums:
-        if total.drop and total.off.any():
+        if total.off_total == "drop" and total.off.any():
             questions[total.question].votes[total.off] = 0.0
             first = total.sentence(int(np.flatnonzero(total.off)[0]))
             notes.append(f"{total.off.sum():,} of {len(frame):,} galaxies lose their votes of one question ({first})")
@@ -111,7 +111,7 @@ class _Sum:
     """Votes found and published, for one question or for all together; `off` where they differ."""
 
     question: int
-    drop: bool
+    off_total: str
     name: str
     column: str
     found: NDArray[np.float64]
@@ -171,15 +171,13 @@ def _sums(survey: Survey, questions: Sequence[_Answers]) -> list[_Sum]:
         found = np.sum([question.votes.sum(axis=1) for question in questions], axis=0)
         total = questions[0].total
         off = _differ(found, total, 0.5) & readable
-        return [
-            _Sum(0, drop=False, name="all questions together", column=section.total, found=found, total=total, off=off)
-        ]
+        return [_Sum(0, "fail", "all questions together", section.total, found, total, off)]
     sums = []
     for q, (question, entry) in enumerate(zip(questions, survey.question, strict=True)):
         found = question.votes.sum(axis=1)
         slack = 0.5 if section.count else np.maximum(1.0, _FRACTION_SLACK * np.nan_to_num(question.total))
         off = _differ(found, question.total, slack) & readable
-        sums.append(_Sum(q, entry.off_total == "drop", question.name, question.columns[-1], found, question.total, off))
+        sums.append(_Sum(q, entry.off_total, question.name, question.columns[-1], found, question.total, off))
     return sums
 
 

@@ -1,0 +1,190 @@
+"""A database that several processes may write at once, SQLite or PostgreSQL, behind one small face."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from gzflow.errors import StoreError
+
+# Rows a transaction: short enough (about a second) that other writers get their turn, long enough to be fast.
+BATCH = 20_000
+# Ids a query: PostgreSQL allows 65,535 variables, SQLite 32,766.
+IDS = 10_000
+_PATIENCE_S = 30.0
+# Any number that all gzflow processes share: it serialises the first creation of tables in PostgreSQL.
+_SCHEMA_LOCK = 7_016_235
+
+
+class Database:
+    """An engine with the two kinds of transaction that the store needs.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL, ``sqlite:///file`` or ``postgresql+psycopg://...``.
+
+    Raises
+    ------
+    StoreError
+        Not such a URL, no driver for it, or the database cannot be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _parsed(url)
+        self.shown = self.url.render_as_string(hide_password=True)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = _engine(self.url, self.shown)
+        # SQLite has no limit worth the name; PostgreSQL cuts identifiers silently.
+        self.longest_name = 1_000 if self.is_sqlite else 63
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the database and never waits for a writer."""
+        with self._explained(), self._engine.connect() as connection:
+            yield connection.execution_options(gzflow_reads=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: all of it is kept, or nothing."""
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def defining(self) -> Iterator[Connection]:
+        """A writing transaction in which no other process creates tables."""
+        with self.writing() as connection:
+            if not self.is_sqlite:  # SQLite's writers are alone anyway
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+            yield connection
+
+    def upsert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, add: Sequence[str] = ()
+    ) -> None:
+        """Insert rows, or replace those whose primary key is there; the columns `add` are added to what is there."""
+        if not rows:
+            return
+        make = sqlite.insert if self.is_sqlite else postgresql.insert
+        statement: Any = make(table)
+        new = statement.excluded
+        values = {
+            column.key: column + new[column.key] if column.key in add else new[column.key]
+            for column in table.columns
+            if not column.primary_key
+        }
+        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
+        connection.execute(statement, [dict(row) for row in rows])
+
+    def frame(self, connection: Connection, query: Select[Any], schema: Mapping[str, Any]) -> pl.DataFrame:
+        """The rows of a query as a frame of the given column types, in the query's order of columns."""
+        rows = connection.execute(query).fetchall()
+        columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+        return pl.DataFrame(
+            [
+                pl.Series(name, values, dtype=dtype)
+                for (name, dtype), values in zip(schema.items(), columns, strict=True)
+            ]
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreError(
+                "the catalog store refused",
+                where=self.shown,
+                expected="a database that can be written, and no program that holds its lock for half a minute",
+                fix=f"look at the database's own message: {error.orig}",
+            ) from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(
+            "the catalog store's address is not an SQLAlchemy URL",
+            expected="sqlite:///path/to/catalog.db or postgresql+psycopg://user:password@host/database",
+            fix="correct GZFLOW_CATALOG_URL",
+        ) from error
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise StoreError(
+            f"the catalog store cannot be a {parsed.get_backend_name()} database",
+            where=parsed.render_as_string(hide_password=True),
+            expected="sqlite or postgresql",
+            fix="correct GZFLOW_CATALOG_URL",
+        )
+    return parsed
+
+
+def _engine(url: URL, shown: str) -> Engine:
+    try:
+        if url.get_backend_name() != "sqlite":
+            return create_engine(url, pool_pre_ping=True)
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        # A fresh connection costs 0.2 ms and never crosses a fork or a thread.
+        engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": _PATIENCE_S})
+    except (ImportError, NoSuchModuleError) as error:
+        raise StoreError(
+            "there is no driver for this database",
+            where=shown,
+            expected="an installed driver",
+            fix=f"pip install 'gzflow[postgres]'; Python says: {error}",
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            "the folder of the catalog store cannot be made", where=shown, fix=f"the system says: {error}"
+        ) from error
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # Python's own transaction control begins too late for a lock that is asked for first.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        _write_ahead(cursor)
+    finally:
+        cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Switch to write-ahead logging; the switch ignores busy_timeout while another process does the same."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: one that begins as a reader can fail without having waited.
+    reads = connection.get_execution_options().get("gzflow_reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

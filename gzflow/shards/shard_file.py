@@ -143,8 +143,9 @@ class ShardReader:
     def _opened(self) -> Iterator[h5py.File]:
         # A shard never changes, so HDF5's file locks (which some network file systems refuse) protect nothing.
         try:
-            file = h5py.File(self.path, "r", locking=False)
-        except OSError as error:
+            with h5py.File(self.path, "r", locking=False) as file:
+                yield file
+        except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:  # what damage looks like in h5py
             missing = not self.path.exists()
             raise ShardError(
                 "there is no such shard" if missing else "the file is no whole shard",
@@ -152,13 +153,11 @@ class ShardReader:
                 expected="an HDF5 file as `gzflow shard` writes it",
                 fix="delete it if it is damaged, and run `gzflow shard` again: the other shards are kept",
             ) from error
-        with file:
-            yield file
 
     @cached_property
     def _attributes(self) -> dict[str, Any]:
         with self._opened() as file:
-            return dict(file.attrs)
+            return {name: value.decode() if isinstance(value, bytes) else value for name, value in file.attrs.items()}
 
     def _column(self, name: str) -> NDArray[Any]:
         with self._opened() as file:

@@ -167,13 +167,18 @@ def _fill(file: h5py.File, header: ShardHeader, content: ShardContent) -> str:
         file.create_dataset("images", data=np.concatenate(parts))
         file.create_dataset("image_offsets", data=np.cumsum([0, *(part.size for part in parts)], dtype=np.int64))
     file.attrs["format_version"] = header.format_version
-    file.attrs["survey"] = header.survey
-    file.attrs["tree"] = json.dumps(header.tree, separators=(",", ":"))
-    file.attrs["image_recipe"] = header.recipe.model_dump_json()
-    file.attrs["codec"] = header.codec
-    file.attrs["split"] = header.split
-    file.attrs["source_fingerprint"] = header.source_fingerprint
-    file.attrs["fingerprint"] = digest.hexdigest()
+    texts = {
+        "survey": header.survey,
+        "tree": json.dumps(header.tree, separators=(",", ":")),
+        "image_recipe": header.recipe.model_dump_json(),
+        "codec": header.codec,
+        "split": header.split,
+        "source_fingerprint": header.source_fingerprint,
+        "fingerprint": digest.hexdigest(),
+    }
+    for name, text in texts.items():
+        # Of fixed length, for HDF5 keeps a checksum of those and none of strings of variable length.
+        file.attrs[name] = np.array(text.encode(), h5py.string_dtype("utf-8", max(1, len(text.encode()))))
     return digest.hexdigest()
 
 

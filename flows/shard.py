@@ -12,12 +12,13 @@ from flows import artifacts
 from flows.chunks import run_chunks
 from flows.progress import Progress
 from gzflow.settings import Settings
+from gzflow.shards.header import Codec
 from gzflow.stages import shard as stage
 from gzflow.stages.counts import Counts
 
 
 @task(name="plan shards", cache_policy=None)
-def plan_shards(survey: str, settings: Settings, pixels: int, codec: stage.Codec) -> stage.ShardPlan:
+def plan_shards(survey: str, settings: Settings, pixels: int, codec: Codec) -> stage.ShardPlan:
     """The shards that the store's images make."""
     return stage.plan(survey, settings, pixels=pixels, codec=codec)
 
@@ -34,7 +35,7 @@ def close(plan: stage.ShardPlan, counts: Counts) -> stage.ShardSummary:
     return stage.finish(plan, counts)
 
 
-def steps(survey: str, settings: Settings, *, pixels: int, codec: stage.Codec = "raw") -> stage.ShardSummary:
+def steps(survey: str, settings: Settings, *, pixels: int, codec: Codec = "raw") -> stage.ShardSummary:
     """The tasks that write a set of shards, inside whatever flow is running."""
     plan = plan_shards(survey, settings, pixels, codec)
     counts = run_chunks(write_shard, plan.chunks, settings, Progress("shard", plan.n_galaxies))
@@ -50,7 +51,7 @@ def steps(survey: str, settings: Settings, *, pixels: int, codec: stage.Codec = 
 def shard(
     survey: str,
     pixels: Annotated[int, Field(ge=16, le=1024)] = 300,
-    codec: stage.Codec = "raw",
+    codec: Codec = "raw",
 ) -> stage.ShardSummary:
     """Write the survey's images and votes as HDF5 shards, split into train, validation and test by sky cell.
 

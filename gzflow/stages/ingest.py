@@ -14,13 +14,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from gzflow.catalog.failure import Failure
 from gzflow.catalog.read import read_catalog
-from gzflow.catalog.store import CatalogStore, CutoutRecord
-from gzflow.cutouts.archives import ImageFiles
-from gzflow.cutouts.check import check_image
-from gzflow.cutouts.fetch import Fetched, RateLimiter, Target, fetch_cutouts
-from gzflow.cutouts.services import SERVICES
+from gzflow.catalog.store import CatalogStore, CutoutRecord, State
+from gzflow.cutouts import services
+from gzflow.cutouts.archives import ImageFiles, ImagePlace, read_image
+from gzflow.cutouts.fetch import Fetched, Target, fetch_cutouts
+from gzflow.cutouts.picture import read_picture
+from gzflow.cutouts.politeness import RateLimiter
 from gzflow.durable import write_bytes
 from gzflow.errors import CutoutError, MissingImage, NoCoverage, SettingsError, TransientCutoutError
 from gzflow.recipe import CutoutSpec, options_text
@@ -31,7 +34,7 @@ from gzflow.surveys import Survey, load_survey
 logger = logging.getLogger(__name__)
 
 CHUNK = 512
-STAGE_CATALOG, STAGE_CUTOUT = "catalog", "cutout"
+STAGE = "ingest"
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def check(source: IngestSource) -> Survey:
         elif survey.catalog.ra is None:
             problems.append(f"survey {survey.name} names no position columns, so no service can be asked")
         else:
-            problems += SERVICES[survey.cutout.service].problems(survey.cutout)
+            problems += services.problems(survey.cutout, survey.image.recipe)
     elif survey.archive is None and survey.catalog.image is None:
         problems.append(
             f"survey {survey.name} does not say where an image lies: add catalog.image or [archive] member to its TOML"
@@ -156,19 +159,17 @@ def read(source: IngestSource, settings: Settings) -> Counts:
         mapping=Path(source.mapping) if source.mapping else None,
     )
     counts = Counts(
-        n_in=table.n_read, done=len(table.galaxies), filtered=table.n_filtered, failed=len(table.failures)
+        n_in=table.n_read, done=len(table.galaxies), filtered=table.n_filtered, failed=table.n_failed
     ).balanced(f"reading {source.catalog}")
     with CatalogStore(settings.catalog_url) as store:
         store.upsert_catalog(survey, table)
-        store.clear_failures(survey.name, STAGE_CATALOG)
-        store.record_failures(survey.name, table.failures)
         store.record_ingest(
             survey.name,
             str(Path(source.catalog).absolute()),
             {
                 "read": table.n_read,
                 "filtered": table.n_filtered,
-                "failed": len(table.failures),
+                "failed": table.n_failed,
                 "galaxies": len(table.galaxies),
             },
         )
@@ -207,7 +208,7 @@ def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:
         present = set(ledger["id_str"])
         missing = [i for i in chunk.ids if i not in present]
         rows = store.galaxies(survey.name, ids=missing).to_dicts()
-        batches = _from_files(rows, chunk.images) if chunk.images else _from_service(survey, rows, settings)
+        batches = _from_files(survey, rows, chunk.images) if chunk.images else _from_service(survey, rows, settings)
         tally = Counts(n_in=len(present), done=len(present), reused=len(present))
         for records in batches:
             tally += _write_ledger(store, survey.name, records)
@@ -224,17 +225,15 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
     """
     survey = load_survey(source.survey)
     with CatalogStore(settings.catalog_url) as store:
-        n_galaxies = len(store.galaxies(survey.name))
-        ledger = store.cutouts(survey.name)
+        states = store.counts(survey.name)
+        ledger = store.cutouts(survey.name, states=["done"])
         failures = store.failures(survey.name)
-    states = ledger["state"].to_list()
-    done, failed = states.count("done"), states.count("failed") + states.count("no-coverage")
     counts = Counts(
-        n_in=n_galaxies + catalog.filtered + catalog.failed,
-        done=done,
+        n_in=states["galaxies"] + catalog.filtered + catalog.failed,
+        done=states["done"],
         filtered=catalog.filtered,
-        failed=failed + catalog.failed,
-        to_do=n_galaxies - done - failed,
+        failed=states["failed"] + states["no-coverage"] + catalog.failed,
+        to_do=states["to-do"],
     ).balanced(f"ingest of {survey.name}")
     unclaimed = _unclaimed(source.images, ledger)
     notes = []
@@ -254,24 +253,18 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
     return IngestSummary(survey.name, counts, reasons, unclaimed, tuple(notes))
 
 
-def _from_files(rows: Sequence[Mapping[str, Any]], images: tuple[str, ...]) -> Iterable[list[CutoutRecord]]:
-    files = _image_files(images, tuple(_version(Path(path)) for path in images))
-    yield [_one_file(row, files) for row in rows]
+def _from_files(
+    survey: Survey, rows: Sequence[Mapping[str, Any]], images: tuple[str, ...]
+) -> Iterable[list[CutoutRecord]]:
+    resolved = _image_files(images, _versions(images)).resolve({row["id_str"]: row["image"] for row in rows})
+    yield [_failed(id_str, error) for id_str, error in resolved.failures.items()]
+    yield [_from_place(survey, id_str, place) for id_str, place in resolved.places.items()]
 
 
-def _one_file(row: Mapping[str, Any], files: ImageFiles) -> CutoutRecord:
-    id_str, name = row["id_str"], row["image"]
+def _from_place(survey: Survey, id_str: str, place: ImagePlace) -> CutoutRecord:
     try:
-        place = files.find(name) if name else None
-        if place is None:
-            raise MissingImage(
-                "no image for this galaxy" if name else "the catalog names no image for this galaxy",
-                where=f"galaxy {id_str}: {name}",
-                expected=f"a file named so under {', '.join(files.roots)}",
-                fix="give the folder or ZIP that holds it with --images",
-            )
-        content = files.read(place)
-        check_image(content, size=None, what=f"galaxy {id_str}: {place}")
+        content = read_image(place)
+        read_picture(content, what=f"galaxy {id_str}: {place}", recipe_name=survey.image.recipe)
     except CutoutError as error:
         return _failed(id_str, error)
     return CutoutRecord(
@@ -282,8 +275,6 @@ def _one_file(row: Mapping[str, Any], files: ImageFiles) -> CutoutRecord:
         source="zip" if place.member else "folder",
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        reason=None,
-        detail=None,
     )
 
 
@@ -331,28 +322,22 @@ def _record(answer: Fetched, spec: CutoutSpec) -> CutoutRecord:
         id_str=answer.id_str,
         state="done",
         path=str(answer.path),
-        member=None,
         source=f"{spec.service}({options_text(dict(spec.options))})",
         bytes=answer.bytes,
         sha256=answer.sha256,
-        reason=None,
-        detail=None,
+        attempts=answer.attempts,
     )
 
 
 def _failed(id_str: str, error: CutoutError) -> CutoutRecord:
+    state: State = "failed"
     if isinstance(error, TransientCutoutError):
         state = "to-do"
-    else:
-        state = "no-coverage" if isinstance(error, NoCoverage) else "failed"
+    elif isinstance(error, NoCoverage):
+        state = "no-coverage"
     return CutoutRecord(
         id_str=id_str,
         state=state,
-        path=None,
-        member=None,
-        source=None,
-        bytes=None,
-        sha256=None,
         reason=error.reason,
         detail=str(error),
     )
@@ -361,11 +346,11 @@ def _failed(id_str: str, error: CutoutError) -> CutoutRecord:
 def _write_ledger(store: CatalogStore, survey: str, records: Sequence[CutoutRecord]) -> Counts:
     """Write records and the failures behind them; a galaxy that succeeds loses its old failure."""
     store.record_cutouts(survey, records)
-    store.clear_failures(survey, STAGE_CUTOUT, [record.id_str for record in records])
+    store.clear_failures(survey, STAGE, [record.id_str for record in records])
     store.record_failures(
         survey,
         [
-            Failure(record.id_str, STAGE_CUTOUT, record.reason or "failed", record.detail or "")
+            Failure(record.id_str, STAGE, record.reason or "failed", record.detail or "")
             for record in records
             if record.state != "done"
         ],
@@ -391,16 +376,16 @@ def _limiter(host: str, rate: float) -> RateLimiter:  # noqa: ARG001
     return RateLimiter(rate)
 
 
-def _version(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _versions(images: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(Path(path).stat().st_mtime_ns for path in images)
 
 
-def _unclaimed(images: tuple[str, ...], ledger: Any) -> tuple[str, ...]:
+def _unclaimed(images: tuple[str, ...], ledger: pl.DataFrame) -> tuple[str, ...]:
     if not images:
         return ()
     roots = tuple(str(Path(path).absolute()) for path in images)
-    files = _image_files(roots, tuple(_version(Path(path)) for path in roots))
-    return tuple(files.unclaimed(zip(ledger["path"], ledger["member"], strict=True)))
+    claimed = (ImagePlace(path, member) for path, member in ledger.select("path", "member").iter_rows())
+    return tuple(_image_files(roots, _versions(roots)).unclaimed(claimed))
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

@@ -18,7 +18,7 @@ from gzflow.catalog.failure import Failure
 from gzflow.catalog.split import assign
 from gzflow.catalog.store import CatalogStore
 from gzflow.cutouts.archives import ImagePlace, read_image
-from gzflow.cutouts.check import check_image
+from gzflow.cutouts.picture import read_picture
 from gzflow.cutouts.resample import resample
 from gzflow.errors import CutoutError, ShardError, StoreError
 from gzflow.recipe import ImageRecipe
@@ -104,7 +104,10 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
             expected="one or more galaxies ingested with state done",
             fix=f"run `gzflow ingest {survey_name} --catalog FILE` and look at `gzflow status`",
         )
-    assignment = assign(_split_keys(table), table["id_str"].to_list())
+    ids = table["id_str"].to_list()
+    # What lies in one sky cell stays together; a galaxy without a position goes by its id.
+    found = cells(_floats(table["ra"]), _floats(table["dec"])).tolist()
+    assignment = assign([str(cell) if cell >= 0 else i for cell, i in zip(found, ids, strict=True)], ids)
     size = max(1, min(SHARD_SIZE, MEMORY // (pixels * pixels * recipe.n_channels)))
     folder = settings.shards(survey.name, pixels)
     chunks = tuple(
@@ -118,7 +121,7 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
             fingerprint=_fingerprint(survey, recipe, codec, part.split, rows := table[part.rows.tolist()]),
             ids=tuple(rows["id_str"]),
         )
-        for part in plan_shards(assignment.splits, size=size)
+        for part in plan_shards(assignment.splits.tolist(), size=size)
     )
     if not ((folder / MANIFEST).exists() and all(_is_written(chunk, survey) for chunk in chunks)):
         begin_set(folder)
@@ -206,14 +209,6 @@ def _table(store: CatalogStore, survey: Survey, ids: Sequence[str] | None = None
     return table.with_columns(pl.col(survey.tree.answers).fill_null(0)).sort("id_str")
 
 
-def _split_keys(table: pl.DataFrame) -> list[str]:
-    """The sky cell of each galaxy, or its id where there is no position."""
-    found = cells(_floats(table["ra"]), _floats(table["dec"]))
-    return [
-        f"cell {cell}" if cell >= 0 else f"id {id_str}" for cell, id_str in zip(found, table["id_str"], strict=True)
-    ]
-
-
 def _fingerprint(survey: Survey, recipe: ImageRecipe, codec: Codec, split: Split, table: pl.DataFrame) -> str:
     """Hash of everything that decides a shard's content."""
     digest = hashlib.blake2b(digest_size=16)
@@ -248,8 +243,8 @@ def _images(table: pl.DataFrame, recipe: ImageRecipe) -> tuple[list[NDArray[np.u
     for row, (id_str, path, member) in enumerate(table.select("id_str", "path", "member").iter_rows()):
         place = ImagePlace(path, member)
         try:
-            content = read_image(place)
-            images.append(resample(check_image(content, size=None, what=f"galaxy {id_str}: {place}").pixels, recipe))
+            pixels = read_picture(read_image(place), what=f"galaxy {id_str}: {place}", recipe_name=recipe.name)
+            images.append(resample(pixels, recipe))
             kept.append(row)
         except CutoutError as error:
             failures.append(Failure(id_str, STAGE, error.reason, str(error)))

@@ -28,6 +28,7 @@
     ├── ModelError               a saved model cannot be used
     │   └── RecipeMismatch       images made another way than the model's
     ├── TrainingError            training cannot start or has diverged
+    ├── EvaluationError          predictions and votes cannot be compared
     ├── TrackingError            MLflow refused or is unreachable
     │   └── NoChampion           no model carries the alias yet
     └── PredictionError          a prediction run cannot continue
@@ -229,6 +230,10 @@ class RecipeMismatch(ModelError):
 
 class TrainingError(GzflowError):
     """Training cannot start or has diverged."""
+
+
+class EvaluationError(GzflowError):
+    """Predictions and votes cannot be compared."""
 
 
 class TrackingError(GzflowError):

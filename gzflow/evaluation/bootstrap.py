@@ -1,0 +1,55 @@
+"""How much a mean would vary with another draw of galaxies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its central bootstrap interval."""
+
+    mean: float
+    lower: float
+    upper: float
+    level: float = 0.95
+
+
+def bootstrap_means(
+    values: NDArray[np.float64],
+    chosen: NDArray[np.bool_],
+    *,
+    resamples: int = 2000,
+    seed: int = 42,
+    level: float = 0.95,
+) -> list[Interval]:
+    """One interval a column: means of paired differences over the chosen galaxies.
+
+    Galaxies are drawn with replacement, whole: all columns see the same draws, so what one galaxy does to several
+    questions stays together (a paired bootstrap when `values` are differences).
+
+    Parameters
+    ----------
+    values, chosen
+        (n_galaxies, n_columns). A column without a chosen galaxy gives NaN.
+    """
+    n, columns = values.shape
+    weights = chosen.astype(np.float64)
+    weighted = np.where(chosen, values, 0.0)
+    generator = np.random.default_rng(seed)
+    means = np.empty((resamples, columns))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for r in range(resamples if n else 0):
+            times = np.bincount(generator.integers(n, size=n), minlength=n).astype(np.float64)
+            means[r] = (times @ weighted) / (times @ weights)
+        whole = weighted.sum(axis=0) / weights.sum(axis=0)
+    tail = (1 - level) / 2
+    result = []
+    for column in range(columns):
+        drawn = means[np.isfinite(means[:, column]), column] if n else np.empty(0)
+        lower, upper = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (np.nan, np.nan)
+        result.append(Interval(float(whole[column]), float(lower), float(upper), level))
+    return result

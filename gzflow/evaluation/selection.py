@@ -1,0 +1,63 @@
+"""Which galaxies count for a question."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gzflow.tree import DecisionTree
+
+Selection = Literal["asked", "half-asked", "confident"]
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+
+CONFIDENT = 0.8
+MEANING: dict[Selection, str] = {
+    "asked": "every galaxy with enough votes for the question",
+    "half-asked": "galaxies where at least half of the volunteers were asked the question",
+    "confident": f"of these, galaxies where more than {CONFIDENT:.0%} of the votes agree",
+}
+
+SHORT: dict[Selection, str] = {
+    "asked": "all galaxies asked",
+    "half-asked": "asked of at least half the volunteers",
+    "confident": f"over {CONFIDENT:.0%} of the votes agree",
+}
+
+
+def question_totals(votes: NDArray[Any], tree: DecisionTree) -> NDArray[Any]:
+    """(n, n_questions) votes cast for each question, from (n, n_answers) counts."""
+    return np.add.reduceat(votes, [part.start for part in tree.slices], axis=1)
+
+
+def vote_fractions(votes: NDArray[Any], tree: DecisionTree) -> NDArray[np.float64]:
+    """(n, n_answers) shares of each question's votes; NaN where a question got none."""
+    totals = question_totals(votes, tree).astype(np.float64)
+    per_answer = totals[:, tree.question_of_answer]
+    return np.divide(votes, per_answer, out=np.full(votes.shape, np.nan), where=per_answer > 0)
+
+
+def selected(votes: NDArray[Any], tree: DecisionTree, selection: Selection, floor: int) -> NDArray[np.bool_]:
+    """(n, n_questions) whether a galaxy counts for a question.
+
+    Parameters
+    ----------
+    votes
+        (n, n_answers) counts.
+    selection
+        One of `SELECTIONS`; `MEANING` says each in words. The galaxy's volunteers are the most votes that any of its
+        questions got: everybody answers a first question.
+    floor
+        The fewest votes for the question, at least 1.
+    """
+    totals = question_totals(votes, tree)
+    chosen = totals >= max(1, floor)
+    if selection == "asked":
+        return chosen
+    volunteers = totals.max(axis=1, keepdims=True)
+    chosen &= 2 * totals >= volunteers
+    if selection == "half-asked":
+        return chosen
+    most = np.maximum.reduceat(votes, [part.start for part in tree.slices], axis=1)
+    return chosen & (most > CONFIDENT * totals)

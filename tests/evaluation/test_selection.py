@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+
+from gzflow.evaluation.selection import selected, vote_fractions
+from gzflow.tree import DecisionTree, Question
+
+TREE = DecisionTree((Question("a", ("x", "y")), Question("b", ("yes", "no"), ("a=x",))))
+VOTES = np.array(
+    [
+        [20, 0, 18, 2],  # everybody went on, and they agree
+        [10, 10, 5, 5],  # exactly half went on
+        [12, 11, 6, 5],  # 11 of 23: less than half
+        [4, 4, 2, 2],  # few votes
+        [0, 0, 0, 0],
+    ]
+)
+
+
+def test_asked_means_enough_votes() -> None:
+    np.testing.assert_array_equal(selected(VOTES, TREE, "asked", 10)[:, 1], [True, True, True, False, False])
+
+
+def test_half_is_enough_and_less_is_not() -> None:
+    np.testing.assert_array_equal(selected(VOTES, TREE, "half-asked", 10)[:, 1], [True, True, False, False, False])
+
+
+def test_confident_means_more_than_eighty_per_cent() -> None:
+    np.testing.assert_array_equal(selected(VOTES, TREE, "confident", 10)[:, 1], [True, False, False, False, False])
+    four_fifths = np.array([[16, 4, 8, 8]])
+    assert not selected(four_fifths, TREE, "confident", 10)[0, 0]
+
+
+def test_a_floor_of_nothing_still_needs_one_vote() -> None:
+    assert not selected(VOTES, TREE, "asked", 0)[4].any()
+
+
+def test_fractions_are_unknown_where_nobody_was_asked() -> None:
+    fractions = vote_fractions(VOTES, TREE)
+    np.testing.assert_allclose(fractions[0], [1, 0, 0.9, 0.1])
+    assert np.isnan(fractions[4]).all()

@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from gzflow.catalog.failure import Failure
 from gzflow.catalog.read import read_catalog
 from gzflow.catalog.store import CatalogStore, CutoutRecord, State
@@ -34,6 +32,8 @@ from gzflow.surveys import Survey, load_survey
 logger = logging.getLogger(__name__)
 
 CHUNK = 512
+CHUNK_SECONDS = 60
+"""Longest that one chunk should take at the survey's request rate."""
 STAGE = "ingest"
 
 
@@ -179,9 +179,12 @@ def read(source: IngestSource, settings: Settings) -> Counts:
     return counts
 
 
-def plan(source: IngestSource, settings: Settings, *, chunk: int = CHUNK) -> IngestPlan:
-    """Chunks of the galaxies that have no image yet, in the store's order."""
+def plan(source: IngestSource, settings: Settings) -> IngestPlan:
+    """Chunks of the galaxies that have no image yet, in the store's order; each about a minute of work at most."""
     survey = check(source)
+    chunk = CHUNK
+    if not source.images and survey.cutout is not None:
+        chunk = max(8, min(CHUNK, int(survey.cutout.rate * CHUNK_SECONDS)))
     with CatalogStore(settings.catalog_url) as store:
         galaxies = store.galaxies(survey.name)["id_str"].to_list()
         ledger = store.cutouts(survey.name)
@@ -226,7 +229,7 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
     survey = load_survey(source.survey)
     with CatalogStore(settings.catalog_url) as store:
         states = store.counts(survey.name)
-        ledger = store.cutouts(survey.name, states=["done"])
+        named = dict(store.galaxies(survey.name).select("id_str", "image").iter_rows())
         failures = store.failures(survey.name)
     counts = Counts(
         n_in=states["galaxies"] + catalog.filtered + catalog.failed,
@@ -235,7 +238,7 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
         failed=states["failed"] + states["no-coverage"] + catalog.failed,
         to_do=states["to-do"],
     ).balanced(f"ingest of {survey.name}")
-    unclaimed = _unclaimed(source.images, ledger)
+    unclaimed = _unclaimed(source.images, named)
     notes = []
     if unclaimed:
         listing = settings.reports(survey.name) / "unclaimed-images.csv"
@@ -380,12 +383,12 @@ def _versions(images: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(Path(path).stat().st_mtime_ns for path in images)
 
 
-def _unclaimed(images: tuple[str, ...], ledger: pl.DataFrame) -> tuple[str, ...]:
+def _unclaimed(images: tuple[str, ...], named: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Images that no galaxy's name leads to."""
     if not images:
         return ()
     roots = tuple(str(Path(path).absolute()) for path in images)
-    claimed = (ImagePlace(path, member) for path, member in ledger.select("path", "member").iter_rows())
-    return tuple(_image_files(roots, _versions(roots)).unclaimed(claimed))
+    return tuple(_image_files(roots, _versions(roots)).resolve(named).unclaimed)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

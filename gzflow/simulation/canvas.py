@@ -44,8 +44,8 @@ class Canvas:
 
     @cached_property
     def oversampling(self) -> int:
-        """Canvas pixels along a picture pixel: at least 2.5 across the PSF, and never more than 6 a picture pixel."""
-        return int(np.clip(np.ceil(self.pixscale / (self.telescope.psf_fwhm / 2.5)), 1, 6))
+        """Canvas pixels along a picture pixel: at least 2.5 across the PSF, but at most 4 a picture pixel."""
+        return int(np.clip(np.ceil(self.pixscale / (self.telescope.psf_fwhm / 2.5)), 1, 4))
 
     @cached_property
     def side(self) -> int:
@@ -98,6 +98,33 @@ class Canvas:
             ok = (i + di >= 0) & (i + di < self.side) & (j + dj >= 0) & (j + dj < self.side)
             at = (populations[ok], (i + di)[ok], (j + dj)[ok])
             np.add.at(self._pixel_layers, at, (weight * fluxes)[ok].astype(np.float32))
+
+    def blob(
+        self, population: int, flux: float, *, east: float, north: float, radius: float, axis_ratio: float, angle: float
+    ) -> None:
+        """Add a small exponential disk pixel by pixel: cheaper than `profile`, and coarse like the canvas.
+
+        Parameters
+        ----------
+        radius
+            Half-light radius along the major axis, arcsec.
+        angle
+            Position angle, degrees.
+        """
+        column, row = -east / self.scale + self._centre, -north / self.scale + self._centre
+        reach = 4 * radius / self.scale + 2
+        left, right = max(0, int(column - reach)), min(self.side, int(column + reach) + 1)
+        top, bottom = max(0, int(row - reach)), min(self.side, int(row + reach) + 1)
+        if left >= right or top >= bottom:
+            return
+        west = (np.arange(left, right) - column)[None, :] * self.scale
+        south = (np.arange(top, bottom) - row)[:, None] * self.scale
+        sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+        major, minor = west * sine + south * cosine, (west * cosine - south * sine) / axis_ratio
+        # The softening is what a canvas pixel would have averaged over.
+        light = np.exp(-1.678 / radius * np.sqrt(major**2 + minor**2 + (0.3 * self.scale) ** 2))
+        peak = flux * self.scale**2 / (2 * np.pi * (radius / 1.678) ** 2 * axis_ratio)
+        self._pixel_layers[population, top:bottom, left:right] += (peak * light).astype(np.float32)
 
     def profile(
         self, population: int, profile: galsim.GSObject, flux: float, *, east: float = 0.0, north: float = 0.0

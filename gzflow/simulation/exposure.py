@@ -36,10 +36,10 @@ def add_flaw(image: NDArray[np.float32], telescope: Telescope, pixscale: float, 
     angle = rng.uniform(0, np.pi)
     if flaw == TRAIL:
         across = x * np.cos(angle) + y * np.sin(angle) - rng.uniform(-0.12, 0.12)
-        width = max(0.006, telescope.psf_fwhm / pixscale / n)
-        bands = np.full(len(image), 0.15 * rng.random(), np.float32)
+        width = max(0.7, 0.6 * telescope.psf_fwhm / pixscale) / n
+        bands = np.full(len(image), 0.4 * rng.random(), np.float32)
         bands[rng.integers(len(image))] += 1.0
-        image += rng.uniform(40, 160) * noise * bands[:, None, None] * np.exp(-np.minimum((across / width) ** 2, 60))
+        image += rng.uniform(15, 60) * noise * bands[:, None, None] * np.exp(-np.minimum((across / width) ** 2, 60))
     elif flaw == GLARE:
         cx, cy = rng.uniform(0.08, 0.3) * np.array([np.cos(angle), np.sin(angle)])
         r = np.hypot(x - cx, y - cy)

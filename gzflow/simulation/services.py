@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -164,9 +165,9 @@ class _Server(ThreadingHTTPServer):
         self.services = services
         super().__init__(address, _Handler)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, _request: Any, client_address: Any, /) -> None:
         # A client that hangs up is part of the play.
-        logger.debug("connection from %s ended early", client_address, exc_info=True)
+        logger.debug("connection from %s ended early: %s", client_address, sys.exception())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -210,5 +211,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
         self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:
-        logger.debug(format, *args)
+    def log_message(self, template: str, *args: Any) -> None:
+        logger.debug(template, *args)

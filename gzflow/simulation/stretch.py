@@ -9,12 +9,13 @@ from gzflow.simulation.telescopes import Telescope
 
 SOFTENING = 20.0
 # For each telescope: nanomaggies per native pixel times these, blue to red band, plus an offset that keeps the sky
-# from being black. DECaLS: the Legacy Survey viewer's grz; SDSS: its sdss layer.
+# from being black. DECaLS as the Legacy
+# Survey viewer's dr2_rgb; the others chosen beside real pictures.
 _SCALES = {
-    "sdss": ((2.5, 1.5, 1.0), 0.02),
+    "sdss": ((2.3, 1.45, 1.2), 0.008),
     "decals": ((6.0, 3.4, 2.2), 0.03),
-    "hubble": ((70.0, 40.0, 32.0), 0.0),
-    "candels": ((35.0, 9.0, 7.0), 0.0),
+    "hubble": ((110.0, 60.0, 48.0), 0.002),
+    "candels": ((65.0, 42.0, 36.0), 0.004),
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gzflow.simulation import chance
-from gzflow.simulation.galaxies import ARRANGEMENTS, IRREGULAR, MANY_ARMS, Galaxy
+from gzflow.simulation.galaxies import ARRANGEMENTS, ELLIPTICAL, IRREGULAR, MANY_ARMS, Galaxy
 
 Image = NDArray[np.float32]
 
@@ -63,8 +63,8 @@ def arms(galaxy: Galaxy, plane: Plane) -> Image:
         for m in (3, 5, 7):
             torn += 1.1 * np.cos(m * (plane.theta - 1.3 * winding) + rng.uniform(0, 6.28) + 1.5 * m * log_r)
         ridge = (1 - galaxy.flocculence) * ridge + galaxy.flocculence * 0.5 * np.maximum(torn, 0) / 1.6
-    inner = 1 / (1 + np.exp(-(plane.r - start) / 0.12))
-    outer = 1 / (1 + np.exp((plane.r - rng.uniform(3.2, 4.2)) / 0.35))
+    inner = _step((plane.r - start) / 0.12)
+    outer = _step((rng.uniform(3.2, 4.2) - plane.r) / 0.35)
     return (ridge * inner * outer * np.exp(-plane.r / 1.35) * _knots(rng, plane)).astype(np.float32)
 
 
@@ -129,6 +129,8 @@ def irregular_light(galaxy: Galaxy, plane: Plane) -> Image:
 def tides(galaxy: Galaxy, plane: Plane) -> Image:
     """A long tail, its weaker counterpart, and a plume to one side."""
     rng = chance.generator(galaxy.seed, "tides")
+    if galaxy.kind == ELLIPTICAL:
+        return _shells(rng, plane)
     start = np.radians(galaxy.companion_angle)
     image = np.zeros_like(plane.x)
     for weight, turn in ((1.0, 0.0), (rng.uniform(0.1, 0.7), np.pi)):
@@ -136,12 +138,28 @@ def tides(galaxy: Galaxy, plane: Plane) -> Image:
         reach = rng.uniform(3.8, 6.0)
         phase = plane.theta - galaxy.handedness * np.log(np.maximum(plane.r, 0.1)) / opening - start - turn
         across = np.angle(np.exp(1j * phase)) * np.maximum(plane.r, 0.3) * opening / np.hypot(1, opening)
-        along = 1 / (1 + np.exp(-(plane.r - 1.2) / 0.25)) / (1 + np.exp((plane.r - reach) / 0.4))
+        along = _step((plane.r - 1.2) / 0.25) * _step((reach - plane.r) / 0.4)
         image += weight * np.exp(-np.minimum((across / 0.38) ** 2 / 2, 60)) * along * np.exp(-plane.r / 3.5)
     side = rng.uniform(0, 2 * np.pi)
     x, y = plane.x - 2.2 * np.cos(side), plane.y - 2.2 * np.sin(side)
     image += 0.35 * np.exp(-np.minimum((x**2 + y**2) / (2 * 0.9**2), 60))
     return image.astype(np.float32)
+
+
+def _shells(rng: np.random.Generator, plane: Plane) -> Image:
+    """Arcs on both sides and a plume: what a small galaxy leaves when it falls into an elliptical."""
+    axis = rng.uniform(0, 2 * np.pi)
+    image = np.zeros_like(plane.x)
+    for i in range(int(rng.integers(2, 5))):
+        radius = rng.uniform(1.6, 2.4) + 1.1 * i
+        towards = np.cos(plane.theta - axis - np.pi * (i % 2))
+        edge = _step((radius - plane.r) / 0.08) * np.exp(-np.maximum(radius - plane.r, 0) / 0.55)
+        image += edge * np.maximum(towards, 0) ** 3 / radius
+    side = rng.uniform(0, 2 * np.pi)
+    along = plane.x * np.cos(side) + plane.y * np.sin(side)
+    across = plane.y * np.cos(side) - plane.x * np.sin(side)
+    image += 0.14 * np.exp(-np.minimum(((along - 2.5) / 2.0) ** 2 + (across / 0.8) ** 2, 60))
+    return np.asarray(image, np.float32)
 
 
 def _knots(rng: np.random.Generator, plane: Plane) -> Image:
@@ -154,6 +172,11 @@ def _knots(rng: np.random.Generator, plane: Plane) -> Image:
     smooth = (1 - a) * ((1 - b) * cells[i, j] + b * cells[i, j + 1])
     smooth += a * ((1 - b) * cells[i + 1, j] + b * cells[i + 1, j + 1])
     return 0.35 + 0.65 * smooth
+
+
+def _step(x: Image) -> Image:
+    """From 0 to 1 through 1/2 at 0."""
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * x), np.float32)
 
 
 def is_patchy(galaxy: Galaxy) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import galsim
 import numpy as np
 
 from gzflow.simulation import chance
@@ -37,5 +36,5 @@ def paint_surroundings(canvas: Canvas, seed: int) -> None:
     point = seen & ((np.arange(n) >= n_galaxies) | (radius < 0.7 * canvas.scale))
     canvas.spots(population[point], east[point], north[point], flux[point])
     for i in np.flatnonzero(seen & ~point):
-        disk = galsim.Exponential(half_light_radius=radius[i]).shear(q=ratio[i], beta=tilt[i] * galsim.degrees)
-        canvas.profile(int(population[i]), disk, flux[i], east=east[i], north=north[i])
+        shape = {"radius": radius[i], "axis_ratio": ratio[i], "angle": tilt[i]}
+        canvas.blob(int(population[i]), flux[i], east=east[i], north=north[i], **shape)

@@ -203,7 +203,7 @@ class CatalogStore:
         """Write ledger rows; each replaces the galaxy's earlier one, and their attempts add up."""
         now = _now()
         for records in _chunks(list(rows), BATCH):
-            values = [asdict(record) | {"survey": survey_name, "updated": now} for record in records]
+            values = [_writable(record) | {"survey": survey_name, "updated": now} for record in records]
             with self._database.writing() as connection:
                 self._database.upsert(connection, schema.cutouts, values, add=["attempts"])
 
@@ -234,7 +234,7 @@ class CatalogStore:
         """Write failures; the same galaxy, stage and reason again replaces the detail."""
         now = _now()
         for some in _chunks(list(failures), BATCH):
-            values = [asdict(failure) | {"survey": survey_name, "at": now} for failure in some]
+            values = [_writable(failure) | {"survey": survey_name, "at": now} for failure in some]
             with self._database.writing() as connection:
                 self._database.upsert(connection, schema.failures, values)
 
@@ -420,6 +420,11 @@ def _pair(table: Table, left: str, right: str) -> Any:
 def _same_galaxy() -> Any:
     galaxies, cutouts = schema.galaxies.c, schema.cutouts.c
     return and_(galaxies.survey == cutouts.survey, galaxies.id_str == cutouts.id_str)
+
+
+def _writable(record: CutoutRecord | Failure) -> dict[str, Any]:
+    # A detail may quote what a broken service sent; PostgreSQL takes no NUL in text.
+    return asdict(record) | {"detail": record.detail.replace("\0", "\ufffd") if record.detail else record.detail}
 
 
 def _now() -> str:

@@ -78,12 +78,6 @@ class Catalog(_Section):
     join: tuple[Join, ...] = ()
     votes: VoteColumns | None = None
 
-    @model_validator(mode="after")
-    def _both_coordinates(self) -> Self:
-        if (self.ra is None) != (self.dec is None):
-            raise ValueError("give both ra and dec, or neither")
-        return self
-
 
 class FileMapping(_Section):
     """A table from ids to file names, as ``gz2_filename_mapping.csv``."""
@@ -259,6 +253,7 @@ def _validated(document: dict[str, Any], where: str) -> Survey:
         survey = Survey.model_validate(document)
     except ValidationError as error:
         problems += [_sentence(document, entry) for entry in error.errors()]
+    problems += _coordinate_problems(document)
     problems += _tree_problems(document)
     if survey is not None:
         problems += _column_problems(survey)
@@ -285,13 +280,25 @@ def _sentence(document: Mapping[str, Any], entry: Any) -> str:
     return f"{'.'.join(str(part) for part in location)}: {message}"
 
 
+def _coordinate_problems(document: Mapping[str, Any]) -> list[str]:
+    # Not a validator of Catalog: pydantic would skip it as soon as any other key of the table is wrong.
+    catalog = document.get("catalog")
+    alone = isinstance(catalog, Mapping) and (catalog.get("ra") is None) != (catalog.get("dec") is None)
+    return ["catalog: give both ra and dec, or neither"] if alone else []
+
+
 def _tree_problems(document: Mapping[str, Any]) -> list[str]:
     """Problems of the tree, found even when other parts of the TOML are wrong."""
     entries = document.get("question", [])
     if not isinstance(entries, list):
         return []
+    known = QuestionEntry.model_fields.keys()
     try:
-        questions = tuple(QuestionEntry.model_validate(entry) for entry in entries)
+        questions = tuple(
+            QuestionEntry.model_validate({key: value for key, value in entry.items() if key in known})
+            for entry in entries
+            if isinstance(entry, Mapping)
+        )
     except ValidationError:
         return []
     problems: list[str] = []
@@ -308,10 +315,18 @@ def _tree_problems(document: Mapping[str, Any]) -> list[str]:
 
 
 def _column_problems(survey: Survey) -> list[str]:
-    votes = survey.catalog.votes
+    votes, archive = survey.catalog.votes, survey.archive
+    patterns = {"archive.member": archive.member} if archive else {}
+    patterns |= {f"catalog.votes.{key}": pattern for key, pattern in (votes or {}) if pattern}
+    problems = [
+        f"{key}: {pattern!r} has braces that are no placeholder: write {{column}} or a part of it, {{column[:4]}}"
+        for key, pattern in patterns.items()
+        if set("{}") & set(PLACEHOLDER.sub("", pattern))
+    ]
+    if archive and not PLACEHOLDER.search(archive.member):
+        problems.append(f"archive.member: {archive.member!r} names no column: all galaxies would share one image")
     if votes is None:
-        return []
-    problems: list[str] = []
+        return problems
     allowed = {"question", "answer", "column", "task"}
     for key in ("count", "fraction", "total"):
         pattern = getattr(votes, key) or ""

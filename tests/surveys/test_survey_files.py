@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gzflow import load_survey
+from gzflow.errors import SurveyError, UnknownSurvey
+
+RINGS = """
+[survey]
+name = "rings"
+[catalog]
+id = "id_str"
+image = "file"
+[catalog.votes]
+count = "{question}_{answer}"
+[[question]]
+name = "ring"
+answers = ["yes", "no"]
+"""
+
+
+def written(folder: Path, text: str, name: str = "survey.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def problems(folder: Path, text: str) -> str:
+    with pytest.raises(SurveyError) as caught:
+        load_survey(written(folder, text))
+    assert str(folder) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_users_own_labels_are_a_survey(tmp_path: Path) -> None:
+    survey = load_survey(written(tmp_path, RINGS))
+    assert survey.tree.answers == ("ring_yes", "ring_no")
+    assert survey.vote_columns() == (("ring_yes", None), ("ring_no", None))
+    assert survey.cutout is None
+    assert survey.image_recipe(64).scale_rule == "file"
+
+
+def test_a_survey_without_votes_can_be_predicted(tmp_path: Path) -> None:
+    text = RINGS.replace('[catalog.votes]\ncount = "{question}_{answer}"\n', "")
+    assert load_survey(written(tmp_path, text)).vote_columns() == ()
+
+
+def test_unknown_survey_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownSurvey, match="no survey 'gz3'") as caught:
+        load_survey("gz3")
+    assert "candels, decals, gz2, gz2_stripe82, hubble" in str(caught.value)
+
+
+def test_everything_wrong_is_reported_at_once(tmp_path: Path) -> None:
+    text = """
+[survey]
+name = "Bad Name"
+colour = "blue"
+[catalog]
+id = "id"
+ra = "ra"
+where = "a = = 1"
+[catalog.votes]
+count = "{question}_{answer}"
+fraction = "f"
+[cutout]
+service = "telepathy"
+pixscale = "SQRT("
+[[question]]
+name = "ring"
+answers = ["yes"]
+asked_after = ["bar=maybe"]
+[[question]]
+name = "ring"
+answers = ["yes", "no"]
+columns = ["one"]
+color = "red"
+multiple_choice = true
+"""
+    found = problems(tmp_path, text)
+    for part in (
+        "survey.name:",
+        "survey.colour: unknown key",
+        "catalog: give both ra and dec, or neither",
+        "catalog.votes: give either count or fraction",
+        "cutout.service:",
+        "question 'ring'.color: unknown key",
+        "question 'ring' stands twice",
+        "question 'ring' has 1 answer(s)",
+        "'bar=maybe' names an unknown question",
+        "1 columns for 2 answers",
+        "check-box questions (multiple_choice) cannot be trained yet",
+        "catalog.where: not an SQL expression",
+        "cutout.pixscale: not an SQL expression",
+    ):
+        assert part in found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ('count = "{nothing}"', "{nothing} is not known there"),
+        ('count = "{task}_x"', "uses {task} but the question has no task"),
+        ('count = "{column}"', "uses {column} but it has no columns"),
+        ('count = "votes"', "two answers are read from the same column 'votes'"),
+        ('fraction = "{question}_{answer}"', "fraction needs total"),
+        ('fraction = "{question}_{answer}"\ntotal = "{answer}_total"', "catalog.votes.total: {answer} is not known"),
+    ],
+)
+def test_patterns_are_checked(tmp_path: Path, pattern: str, message: str) -> None:
+    assert message in problems(tmp_path, RINGS.replace('count = "{question}_{answer}"', pattern))
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [("{id[:4}/{id}.png", "braces that are no placeholder"), ("galaxy.png", "all galaxies would share one image")],
+)
+def test_members_are_checked(tmp_path: Path, member: str, message: str) -> None:
+    assert message in problems(tmp_path, RINGS + f'[archive]\nmember = "{member}"\n')
+
+
+def test_text_that_is_not_toml_names_the_line(tmp_path: Path) -> None:
+    assert "line 2" in problems(tmp_path, "[survey]\nname = rings\n")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "survey.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SurveyError, match="not text"):
+        load_survey(path)
+
+
+def test_a_variant_overrides_adds_and_switches_off(tmp_path: Path) -> None:
+    text = """
+cutout = false
+[survey]
+extends = "decals"
+name = "mine"
+[catalog]
+where = false
+carry = ["redshift"]
+join = [{ table = "more", on = "name" }]
+[archive]
+member = "{id}.png"
+"""
+    survey, base = load_survey(written(tmp_path, text)), load_survey("decals")
+    assert survey.tree == base.tree
+    assert survey.cutout is None
+    assert survey.catalog.where is None
+    assert survey.catalog.id == "iauname"
+    assert [join.table for join in survey.catalog.join] == ["more"]
+    assert survey.archive is not None
+    assert survey.archive.member == "{id}.png"
+
+
+def test_false_does_not_switch_off_what_is_required(tmp_path: Path) -> None:
+    text = 'question = false\n[survey]\nextends = "decals"\nname = "mine"\n'
+    assert "question" in problems(tmp_path, text)
+
+
+def test_a_variant_may_extend_a_file_beside_it(tmp_path: Path) -> None:
+    written(tmp_path, RINGS, "rings.toml")
+    variant = written(tmp_path, '[survey]\nextends = "rings.toml"\nname = "more-rings"\n')
+    assert load_survey(variant).tree.answers == ("ring_yes", "ring_no")
+
+
+def test_a_variant_of_an_unknown_survey_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownSurvey, match="no survey 'gz9'"):
+        load_survey(written(tmp_path, '[survey]\nextends = "gz9"\nname = "x"\n'))
+
+
+def test_surveys_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(f'[survey]\nextends = "{two}"\nname = "one"\n')
+    two.write_text(f'[survey]\nextends = "{one}"\nname = "two"\n')
+    with pytest.raises(SurveyError, match="extend each other in a circle"):
+        load_survey(one)
+
+
+def test_the_fingerprint_ignores_words_and_sees_data(tmp_path: Path) -> None:
+    plain = load_survey(written(tmp_path, RINGS))
+    worded = load_survey(written(tmp_path, RINGS.replace('name = "rings"', 'name = "rings"\ntitle = "Rings"')))
+    changed = load_survey(written(tmp_path, RINGS.replace('image = "file"', 'image = "path"')))
+    assert plain.fingerprint == worded.fingerprint != changed.fingerprint

@@ -59,7 +59,7 @@ class ShardSet:
                 where=str(folder),
                 problems=problems,
                 expected=f"{len(manifest.entries)} shards as {MANIFEST} lists them",
-                fix=f"run `gzflow shard {manifest.survey}` again: it keeps the shards that are right",
+                fix=f"delete these shards and run `gzflow shard {manifest.survey}` again: the others are kept",
             )
         return cls(folder, manifest)
 

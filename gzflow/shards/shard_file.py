@@ -191,16 +191,15 @@ class ShardReader:
         return pixels
 
 
-def reusable(path: Path, header: ShardHeader, ids: Sequence[str]) -> ShardEntry | None:
-    """The entry of a finished shard that already holds these galaxies from this source; None if it must be written."""
+def reusable(path: Path, header: ShardHeader) -> ShardEntry | None:
+    """The entry of a finished shard of this very header and so of this source; None if it must be written."""
     if not path.is_file():
         return None
     reader = ShardReader(path)
     try:
-        same = reader.header == header and reader.ids == list(ids)
+        return reader.entry() if reader.header == header else None
     except ShardError:
         return None  # damaged or of an older format: written anew
-    return reader.entry() if same else None
 
 
 def _header(attributes: dict[str, Any], path: Path) -> ShardHeader:

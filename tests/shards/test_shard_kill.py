@@ -37,7 +37,7 @@ for plan in plan_shards(splits, size=30):
         split=plan.split, source_fingerprint="v1",
     )
     ids = [f"g{row}" for row in plan.rows]
-    entry = reusable(folder / plan.file, header, ids)
+    entry = reusable(folder / plan.file, header)
     if entry is None:
         rows = plan.rows
         entry = write_shard(

@@ -25,8 +25,6 @@ def machine() -> str:
     """Processor, cores that this process may use, and how busy they are: a rate without it means nothing."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")] or ["unknown processor"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{models[0] if models else platform.machine()}, {cores} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    return f"{models[0]}, {cores} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"

@@ -30,7 +30,7 @@ class RateLimiter:
     rate
         Permissions per second.
     burst
-        Permissions that may be granted at once after a pause.
+        Permissions that may be granted at once after a quiet time.
     clock, sleep
         Seconds that never go backwards, and how to wait; tests pass their own.
     """
@@ -51,16 +51,34 @@ class RateLimiter:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._full_at = clock()  # when the bucket will be full again, if nobody takes a token
+        self._paused_until = clock()
 
     async def acquire(self) -> None:
         """Return when the next request may be sent."""
+        while True:
+            slot = self._reserve()
+            # A sleep may end early by the clock's grain, and the promise is about the clock.
+            while (wait := slot - self._clock()) > 0:
+                await self._sleep(wait)
+            if slot >= self._paused_until:  # else a pause began while we slept, and the slot is void
+                return
+
+    def pause(self, seconds: float) -> None:
+        """Grant nothing for so long, as a service asked for; a pause never shortens another."""
         with self._lock:
-            now = self._clock()
+            self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    @property
+    def pause_left(self) -> float:
+        """Seconds until the current pause ends, 0 when there is none."""
+        return max(0.0, self._paused_until - self._clock())
+
+    def _reserve(self) -> float:
+        with self._lock:
+            now = max(self._clock(), self._paused_until)
             slot = max(now, self._full_at - (self.burst - 1) / self.rate)
             self._full_at = max(now, self._full_at) + 1 / self.rate
-        # A sleep may end early by the clock's grain, and the promise is about the clock.
-        while (wait := slot - self._clock()) > 0:
-            await self._sleep(wait)
+            return slot
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:

@@ -138,7 +138,7 @@ def test_unusable_positions_are_never_sent(spec: CutoutSpec, position: tuple, wo
     ("spec", "recipe_name", "words"),
     [
         ({"service": "sdss", "pixels": 32}, None, ["64 to 2048"]),
-        ({"service": "sdss", "pixels": 2049}, None, ["64 to 2048"]),
+        ({"service": "sdss", "pixels": 2049, "url": "ftp://x/y"}, None, ["ftp://x/y", "64 to 2048"]),
         ({"service": "sdss", "options": {"layer": "x"}}, "gzdecals", ["no option 'layer'", "needs FITS"]),
         ({"service": "legacysurvey", "options": {"format": "png"}}, None, ["jpeg or fits"]),
         ({"service": "legacysurvey", "options": {"format": "fits"}}, "as-delivered", ["needs a recipe"]),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gzflow.cutouts.check import check_fits, check_image
 from gzflow.cutouts.formats import beginning
 from gzflow.cutouts.rgb import RECIPE_BANDS
-from gzflow.cutouts.services.service import Pixels, Reply, Request, check_target, refuse_status, unknown_options
+from gzflow.cutouts.services.service import Pixels, Reply, Request, common_problems, refuse_status, usable_target
 from gzflow.errors import BadPixels, BlankImage, NoCoverage, Refused
 from gzflow.recipe import CutoutSpec
 
@@ -41,7 +41,7 @@ class LegacySurvey:
 
     def problems(self, spec: CutoutSpec, recipe_name: str | None = None) -> list[str]:
         """Unknown options, too many pixels, and bands or formats that the recipe cannot use."""
-        found = unknown_options(spec, _OPTIONS)
+        found = common_problems(spec, _OPTIONS)
         kind = _kind(spec)
         if kind not in {"jpeg", "fits"}:
             found.append(f"cutout.options.format: {kind!r}, but the viewer delivers jpeg or fits")
@@ -56,9 +56,9 @@ class LegacySurvey:
             found.append(f"cutout.options.bands: {_bands(spec)}, but image.recipe {recipe_name} needs {wanted}")
         return found
 
-    def request(self, spec: CutoutSpec, ra: float, dec: float, pixscale: float) -> Request:
+    def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
         """One request; `pixscale` is arcsec per pixel at ``spec.pixels``, whatever is then asked for."""
-        check_target(ra, dec, pixscale)
+        ra, dec, pixscale = usable_target(ra, dec, pixscale)
         kind = _kind(spec)
         size, scale = spec.pixels, pixscale
         if kind == "fits":
@@ -67,7 +67,7 @@ class LegacySurvey:
             size, scale = (native, _NATIVE) if native < _LARGEST_NATIVE else (_LARGEST_NATIVE, extent / _LARGEST_NATIVE)
         base = (spec.url or "https://www.legacysurvey.org").rstrip("/").removesuffix("/viewer")
         params = {
-            "ra": f"{ra % 360:.8f}",
+            "ra": f"{ra:.8f}",
             "dec": f"{dec:.8f}",
             "layer": str(spec.options.get("layer", "ls-dr9")),
             "pixscale": f"{scale:.8f}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gzflow.cutouts.check import check_image, refuse_uniform
-from gzflow.cutouts.services.service import Pixels, Reply, Request, check_target, refuse_status, unknown_options
+from gzflow.cutouts.services.service import Pixels, Reply, Request, common_problems, refuse_status, usable_target
 from gzflow.errors import NoCoverage
 from gzflow.recipe import CutoutSpec
 
@@ -27,7 +27,7 @@ class Sdss:
 
     def problems(self, spec: CutoutSpec, recipe_name: str | None = None) -> list[str]:
         """Unknown options, a size outside 64..2048 pixels, or a recipe that wants FITS."""
-        found = unknown_options(spec, _OPTIONS)
+        found = common_problems(spec, _OPTIONS)
         low, high = _LIMITS
         if not low <= spec.pixels <= high:
             found.append(f"cutout.pixels: {spec.pixels}, but SkyServer draws {low} to {high} pixels")
@@ -35,14 +35,14 @@ class Sdss:
             found.append(f"image.recipe: {recipe_name} needs FITS bands, but SkyServer delivers JPEG")
         return found
 
-    def request(self, spec: CutoutSpec, ra: float, dec: float, pixscale: float) -> Request:
+    def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
         """One getjpeg request, with the scale and size that are wanted."""
-        check_target(ra, dec, pixscale)
+        ra, dec, pixscale = usable_target(ra, dec, pixscale)
         base = (spec.url or "https://skyserver.sdss.org").rstrip("/")
         release = spec.options.get("release", "dr17")
         whole = base if "getjpeg" in base else f"{base}/{release}/SkyServerWS/ImgCutout/getjpeg"
         params = {
-            "ra": f"{ra % 360:.8f}",
+            "ra": f"{ra:.8f}",
             "dec": f"{dec:.8f}",
             "scale": f"{pixscale:.8f}",
             "width": str(spec.pixels),

@@ -74,8 +74,14 @@ class Service(Protocol):
         """Why the service, or the FITS -> RGB recipe after it, would refuse the spec: found before anything is sent."""
         ...
 
-    def request(self, spec: CutoutSpec, ra: float, dec: float, pixscale: float) -> Request:
-        """The request for one galaxy: degrees, and arcsec per pixel at ``spec.pixels``."""
+    def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
+        """The request for one galaxy: degrees, and arcsec per pixel at ``spec.pixels``.
+
+        Raises
+        ------
+        PermanentCutoutError
+            A position or scale that no service can be asked about.
+        """
         ...
 
     def interpret(self, request: Request, reply: Reply) -> Pixels:
@@ -93,23 +99,27 @@ class Service(Protocol):
         ...
 
 
-def check_target(ra: float | None, dec: float | None, pixscale: float | None) -> None:
-    """Raise PermanentCutoutError for a position or scale that no service can be asked about."""
-    found = {"ra": ra, "dec": dec, "pixscale": pixscale}
-    bad = [f"{key} is {value}" for key, value in found.items() if value is None or not math.isfinite(value)]
-    if not bad:
-        assert ra is not None
-        assert dec is not None
-        assert pixscale is not None
-        bad += [f"ra is {ra}"] if not -360 <= ra <= 360 else []
-        bad += [f"dec is {dec}"] if not -90 <= dec <= 90 else []
-        bad += [f"pixscale is {pixscale}"] if pixscale <= 0 else []
-    if bad:
+def usable_target(ra: float | None, dec: float | None, pixscale: float | None) -> tuple[float, float, float]:
+    """The three numbers, when a service can be asked about them; ra within 0..360.
+
+    Raises
+    ------
+    PermanentCutoutError
+        Missing, not finite, or out of range: all of them at once.
+    """
+    limits = {"ra": (ra, -360.0, 360.0), "dec": (dec, -90.0, 90.0), "pixscale": (pixscale, 1e-6, 3600.0)}
+    bad = [
+        f"{name} is {value}"
+        for name, (value, low, high) in limits.items()
+        if value is None or not math.isfinite(value) or not low <= value <= high
+    ]
+    if ra is None or dec is None or pixscale is None or bad:
         raise PermanentCutoutError(
             f"no cutout can be asked for: {', '.join(bad)}",
             expected="ra 0..360 and dec -90..90 in degrees, pixscale above 0 in arcsec per pixel",
             fix="correct the catalog's columns, or filter these galaxies with catalog.where",
         )
+    return ra % 360, dec, pixscale
 
 
 def refuse_status(request: Request, reply: Reply) -> None:
@@ -130,13 +140,16 @@ def refuse_status(request: Request, reply: Reply) -> None:
     )
 
 
-def unknown_options(spec: CutoutSpec, known: Sequence[str]) -> list[str]:
-    """One sentence for each option that the service does not have."""
-    return [
+def common_problems(spec: CutoutSpec, known: Sequence[str]) -> list[str]:
+    """One sentence for each option that the service does not have, and for a URL that is none."""
+    found = [
         f"cutout.options: {spec.service} has no option {key!r} (it has {', '.join(known)})"
         for key in spec.options
         if key not in known
     ]
+    if spec.url is not None and (urlsplit(spec.url).scheme not in {"http", "https"} or not urlsplit(spec.url).netloc):
+        found.append(f"cutout.url: {spec.url!r} is no http:// or https:// address")
+    return found
 
 
 def _with_wish(error: TransientCutoutError, wish: float | None) -> TransientCutoutError:

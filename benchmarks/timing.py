@@ -25,6 +25,7 @@ def machine() -> str:
     """Processor, cores that this process may use, and how busy they are: a rate without it means nothing."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")] or ["unknown processor"]
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{models[0]}, {cores} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"
+    model = models[0] if models else platform.machine()
+    return f"{model}, {cores} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"

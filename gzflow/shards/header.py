@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from gzflow.errors import SurveyError
 from gzflow.recipe import ImageRecipe
 from gzflow.tree import DecisionTree
 
@@ -44,6 +45,15 @@ class SetHeader(BaseModel):
     tree: list[dict[str, Any]]
     recipe: ImageRecipe
     codec: Codec = "raw"
+
+    @field_validator("tree")
+    @classmethod
+    def _is_a_tree(cls, tree: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        try:
+            DecisionTree.from_dict(tree)
+        except (SurveyError, KeyError, TypeError) as error:
+            raise ValueError(f"the questions do not form a decision tree: {error!r}") from error
+        return tree
 
     @cached_property
     def decision_tree(self) -> DecisionTree:

@@ -162,6 +162,7 @@ def test_pixels_are_mapped_not_loaded(tmp_path: Path, make_header: MakeHeader, m
     np.testing.assert_array_equal(reader.images(slice(0, 2)), given["images"][:2])
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # other tests' threads
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_readers_in_worker_processes(
     tmp_path: Path, make_header: MakeHeader, make_galaxies: MakeGalaxies, method: str

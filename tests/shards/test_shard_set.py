@@ -151,6 +151,13 @@ def test_a_manifest_that_cannot_be_read(folder: Path, text: str) -> None:
         ShardSet.open(folder)
 
 
+@pytest.mark.parametrize("tree", [[{}], [{"name": "ring", "answers": ["yes"]}], [{"name": "ring", "answers": 7}]])
+def test_a_manifest_holds_a_tree(folder: Path, tree: Any) -> None:
+    edit(folder, tree=tree)
+    with pytest.raises(ShardError, match=r"the manifest cannot be read(.|\n)*do not form a decision tree"):
+        ShardSet.open(folder)
+
+
 def test_a_manifest_names_no_file_outside_its_folder(folder: Path) -> None:
     document = json.loads((folder / "manifest.json").read_text())
     document["entries"][0]["file"] = "../train-00000.h5"

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -23,9 +22,11 @@ from gzflow.cutouts.resample import resample
 from gzflow.errors import CutoutError, ShardError, StoreError
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
-from gzflow.shards.header import MANIFEST, SHARD_SIZE, Codec, ShardHeader, Split
+from gzflow.shards.codec import encode_jpeg
+from gzflow.shards.header import MANIFEST, SHARD_SIZE, Codec, ShardEntry, ShardHeader, Split
 from gzflow.shards.plan import plan_shards
-from gzflow.shards.reader import ShardReader, ShardSet
+from gzflow.shards.reader import ShardSet
+from gzflow.shards.shard_file import reusable
 from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.sky import cells
 from gzflow.stages.counts import Counts
@@ -123,7 +124,7 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
         )
         for part in plan_shards(assignment.splits.tolist(), size=size)
     )
-    if not ((folder / MANIFEST).exists() and all(_is_written(chunk, survey) for chunk in chunks)):
+    if not ((folder / MANIFEST).exists() and all(_written(chunk, survey) for chunk in chunks)):
         begin_set(folder)
     return ShardPlan(survey_name, str(folder), pixels, codec, chunks, len(table), assignment.forced)
 
@@ -133,9 +134,8 @@ def run_chunk(chunk: ShardChunk, settings: Settings) -> Counts:
     survey = load_survey(chunk.survey)
     recipe = survey.image_recipe(chunk.pixels)
     path = Path(chunk.folder) / chunk.file
-    if _is_written(chunk, survey):
-        kept = len(ShardReader(path))
-        return Counts(n_in=len(chunk.ids), done=kept, reused=kept, failed=len(chunk.ids) - kept)
+    if entry := _written(chunk, survey):
+        return Counts(n_in=len(chunk.ids), done=entry.n, reused=entry.n, failed=len(chunk.ids) - entry.n)
     with CatalogStore(settings.catalog_url) as store:
         table = _table(store, survey, chunk.ids)
         images, kept_rows, failures = _images(table, recipe)
@@ -149,7 +149,7 @@ def run_chunk(chunk: ShardChunk, settings: Settings) -> Counts:
     write_shard(
         path,
         _header(chunk, survey),
-        images=pixels if chunk.codec == "raw" else [_jpeg(image) for image in pixels],
+        images=pixels if chunk.codec == "raw" else [encode_jpeg(image) for image in pixels],
         votes=kept_table.select(survey.tree.answers).to_numpy().astype(np.int32),
         ids=kept_table["id_str"].to_list(),
         ra=_floats(kept_table["ra"]),
@@ -169,7 +169,7 @@ def finish(plan_: ShardPlan, counts: Counts) -> ShardSummary:
     """
     survey = load_survey(plan_.survey)
     folder = Path(plan_.folder)
-    entries = [ShardReader(folder / chunk.file).entry() for chunk in plan_.chunks if _is_written(chunk, survey)]
+    entries = [entry for chunk in plan_.chunks if (entry := _written(chunk, survey))]
     if not entries:
         raise ShardError(
             f"no shard of {survey.name} could be written: every image failed",
@@ -229,13 +229,8 @@ def _header(chunk: ShardChunk, survey: Survey) -> ShardHeader:
     )
 
 
-def _is_written(chunk: ShardChunk, survey: Survey) -> bool:
-    """Whether this very shard lies in the folder, whole."""
-    path = Path(chunk.folder) / chunk.file
-    try:
-        return path.is_file() and ShardReader(path).header == _header(chunk, survey)
-    except ShardError:
-        return False  # damaged or of an older format: written anew
+def _written(chunk: ShardChunk, survey: Survey) -> ShardEntry | None:
+    return reusable(Path(chunk.folder) / chunk.file, _header(chunk, survey))
 
 
 def _images(table: pl.DataFrame, recipe: ImageRecipe) -> tuple[list[NDArray[np.uint8]], list[int], list[Failure]]:
@@ -249,11 +244,6 @@ def _images(table: pl.DataFrame, recipe: ImageRecipe) -> tuple[list[NDArray[np.u
         except CutoutError as error:
             failures.append(Failure(id_str, STAGE, error.reason, str(error)))
     return images, kept, failures
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 95])
-    return encoded.tobytes()
 
 
 def _shard_pixscale(survey: Survey, table: pl.DataFrame, pixels: int) -> NDArray[np.float64]:

@@ -8,8 +8,8 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,15 +40,20 @@ class Resolved:
 
     Attributes
     ----------
+    files
+        The index that was searched.
     places, failures
         By galaxy id; together they hold every id that was asked for.
-    unclaimed
-        Images that no galaxy asked for, sorted.
     """
 
+    files: ImageFiles = field(repr=False)
     places: Mapping[str, ImagePlace]
     failures: Mapping[str, MissingImage]
-    unclaimed: Sequence[str]
+
+    @cached_property
+    def unclaimed(self) -> list[str]:
+        """Images that no galaxy asked for, sorted."""
+        return self.files.unclaimed(self.places.values())
 
 
 class ImageFiles:
@@ -154,7 +159,7 @@ class ImageFiles:
                         problems=[f"{other}: {name}" for other, name in list(claimed.items())[:5]],
                         fix="name more of the path in the catalog, so that one file fits",
                     )
-        return Resolved(places, failures, self.unclaimed(places.values()))
+        return Resolved(self, places, failures)
 
     def read(self, place: ImagePlace) -> bytes:
         """The image's bytes; see `read_image`."""

@@ -248,20 +248,20 @@ class _Fetcher:
                 status = reply.status
                 return reply, await asyncio.to_thread(self._service.interpret, request, reply)
             except _WORTH_ASKING_AGAIN as error:
-                wish = getattr(error, "retry_after", None) or 0.0
-                self._gate.pause(min(wish, _LONGEST_PAUSE_S))
-                wait = max(wish, backoff(tries.made, rng, base_s=self._backoff_s))
-                if not tries.may_wait(wait):
-                    error.fix = error.fix or f"run again later: {tries.made} attempts in {tries.elapsed:.0f} s"
-                    raise
-                log.debug("asking again in %.1f s: %s", wait, error.what)
+                trouble = error
+            wish = getattr(trouble, "retry_after", None) or 0.0
+            self._gate.pause(min(wish, _LONGEST_PAUSE_S))
             if doubtful and (second := self._service.second_opinion(request, status)):
-                doubtful = False
-                await self._refuse_if_empty(request, second, tries)
+                doubtful = not await self._shows_something(request, second, tries)
+            wait = max(wish, backoff(tries.made, rng, base_s=self._backoff_s))
+            if not tries.may_wait(wait):
+                trouble.fix = trouble.fix or f"run again later: {tries.made} attempts in {tries.elapsed:.1f} s failed"
+                raise trouble
+            log.debug("asking again in %.1f s: %s", wait, trouble.what)
             await asyncio.sleep(wait)
 
     async def _permission(self, tries: _Tries, request: Request) -> None:
-        if not tries.may_wait(self._gate.pause_left):
+        if self._gate.pause_left > tries.left:
             raise RateLimited(
                 f"{request.host} asked for a pause of {self._gate.pause_left:.0f} s more",
                 where=request.where,
@@ -295,8 +295,14 @@ class _Fetcher:
                 where=request.where,
             ) from error
 
-    async def _refuse_if_empty(self, request: Request, second: Request, tries: _Tries) -> None:
-        """Raise NoCoverage when a small picture of the same field shows that there is nothing to deliver."""
+    async def _shows_something(self, request: Request, second: Request, tries: _Tries) -> bool:
+        """Whether a small picture of the same field is good; False where it failed too, and nothing is known.
+
+        Raises
+        ------
+        NoCoverage
+            The picture is empty, so there is nothing to deliver.
+        """
         await self._permission(tries, second)
         try:
             await asyncio.to_thread(self._service.interpret, second, await self._get(second, tries))
@@ -307,6 +313,8 @@ class _Fetcher:
             ) from error
         except CutoutError as error:
             log.debug("the second opinion is no help either: %s", error.what)
+            return False
+        return True
 
     def _store(self, path: Path, request: Request, reply: Reply, pixels: Pixels) -> bytes:
         content = reply.content

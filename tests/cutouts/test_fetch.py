@@ -137,6 +137,13 @@ def test_fits_500_is_judged_by_a_small_picture_of_the_field(server, tmp_path: Pa
     assert isinstance(results[2].error, BadPixels)
 
 
+def test_a_second_opinion_that_meets_trouble_is_asked_again(server, tmp_path: Path) -> None:
+    server.faults = {0: ["503", "500", "no-overlap"]}
+    (one,) = fetched(targets(1), spec(server, format="fits"), tmp_path, recipe_name="gzdecals", attempts=4)
+    assert one.state == "no-coverage"
+    assert server.seen[0].count("/viewer/jpeg-cutout") == 3
+
+
 def test_fits_500_where_there_are_images_stays_to_do(server, tmp_path: Path) -> None:
     server.faults = {0: ["fits 500"]}
     (one,) = fetched(targets(1), spec(server, format="fits"), tmp_path, recipe_name="gzdecals", attempts=3)

@@ -133,7 +133,8 @@ def _bands(spec: CutoutSpec) -> str:
 def _unobserved(pixels: NDArray[np.uint8], grey: int) -> float:
     """Share of 8 x 8 blocks in which no pixel differs from the empty tile's grey by more than 1.
 
-    The sky has noise in every such block, and the JPEG codec works on blocks of that size.
+    The sky has noise in every such block, and the JPEG codec works on blocks of that size. Blocks that a stripe covers
+    in part do not count, so this is a lower limit, close to the truth in pictures of some hundred pixels.
     """
     rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
     if rows == 0 or columns == 0:

@@ -156,6 +156,7 @@ def _filtered(survey: Survey, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
 def _evaluated(expression: str, key: str, frame: pl.DataFrame, path: Path, dtype: type[pl.DataType]) -> pl.Series:
     """An SQL expression of the survey over the columns it names, each as the type that all of its text has."""
     columns = sql_columns(expression)
+    _refuse_mixed(key, frame, columns, path)
     # A literal column keeps the height of a frame for expressions that read none.
     typed = pl.DataFrame({"__row": range(len(frame))} | {name: as_written(frame[name]) for name in columns})
     try:
@@ -168,6 +169,26 @@ def _evaluated(expression: str, key: str, frame: pl.DataFrame, path: Path, dtype
             fix=f"correct the expression or the column; polars says: {error}",
         ) from error
     return result
+
+
+def _refuse_mixed(key: str, frame: pl.DataFrame, columns: Iterable[str], path: Path) -> None:
+    """Refuse columns of numbers with some text: SQL would compare all of them as text, without a word."""
+    problems = []
+    for name in columns:
+        if as_written(frame[name]).dtype == pl.String:
+            numbers, unreadable = as_numbers(frame[name])
+            n_numbers, n_texts = len(numbers) - numbers.null_count(), int(unreadable.sum())
+            if 0 < n_texts < n_numbers:
+                examples = ", ".join(frame[name].filter(unreadable).unique(maintain_order=True).head(3))
+                problems.append(f"{name}: {n_numbers:,} numbers and {n_texts:,} texts, for example {examples}")
+    if problems:
+        raise CatalogError(
+            f"the survey's {key} needs numbers where this table has text",
+            where=str(path),
+            problems=problems,
+            expected="numbers, or nothing (an empty cell, NaN, null, none, n/a, --)",
+            fix="replace these texts in the table",
+        )
 
 
 def _identified(survey: Survey, frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Failure]]:

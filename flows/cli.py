@@ -7,7 +7,7 @@ temporary one over SQLite. Commands that only look load neither torch nor Prefec
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -17,6 +17,9 @@ from flows.console import explained_errors, out, show_logs
 from gzflow import __version__
 from gzflow.errors import SettingsError
 from gzflow.settings import Settings
+
+if TYPE_CHECKING:
+    from gzflow.stages.report import ReportSummary
 
 app = typer.Typer(
     name="gzflow",
@@ -183,7 +186,7 @@ def pipeline(
         pixels=pixels,
         config=_config(epochs=epochs, seed=seed),
     )
-    out.print(f"report: [bold]{summary.report}[/]")
+    _look_at(summary)
 
 
 @app.command()
@@ -197,7 +200,8 @@ def demo(
     from flows.demo import demo as run
 
     show_logs()
-    run(Settings.load(), n_galaxies=galaxies, epochs=epochs, seed=seed)
+    summary = run(n_galaxies=galaxies, epochs=epochs, seed=seed)
+    _look_at(summary)
 
 
 @app.command()
@@ -270,6 +274,18 @@ def _config(**given: Any) -> Any:
     from gzflow.training.config import TrainConfig
 
     return TrainConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def _look_at(summary: ReportSummary) -> None:
+    """Where to look, and what to type next."""
+    from gzflow.stages.report import next_steps
+
+    out.print(f"\n{summary.run.trained.sentence()}\n")
+    out.print(f"report       [bold]{summary.report}[/]")
+    out.print(f"predictions  {summary.run.predicted.folder}")
+    out.print(f"model        models:/{summary.run.trained.model}/{summary.run.trained.version}\n")
+    for step in next_steps(summary.run, Settings.load()):
+        out.print(f"[bold]{step.command}[/]\n    {step.why}")
 
 
 def _next(command: str) -> None:

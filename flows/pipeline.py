@@ -16,7 +16,8 @@ from flows import shard as shard_flow
 from flows import train as train_flow
 from gzflow.settings import Settings
 from gzflow.stages.ingest import IngestSource
-from gzflow.stages.report import ReportSummary
+from gzflow.stages.predict import PredictOptions
+from gzflow.stages.report import PipelineRun, ReportSummary
 from gzflow.training.config import TrainConfig
 
 
@@ -27,8 +28,10 @@ def steps(
     ingested = ingest_flow.steps(source, settings)
     sharded = shard_flow.steps(source.survey, settings, pixels=pixels)
     trained = train_flow.steps(source.survey, settings, pixels=pixels, config=config)
-    predicted = predict_flow.steps(source.survey, settings, pixels=pixels, samples=samples, seed=config.seed)
-    return report_flow.steps(settings, ingested=ingested, sharded=sharded, trained=trained, predicted=predicted)
+    predicted = predict_flow.steps(
+        PredictOptions(survey=source.survey, pixels=pixels, samples=samples, seed=config.seed), settings
+    )
+    return report_flow.steps(PipelineRun(source.survey, ingested, sharded, trained, predicted), settings)
 
 
 @flow(name="pipeline", flow_run_name="pipeline-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=2))

@@ -152,6 +152,17 @@ class Morphology(nn.Module):
         return model.to(device).eval()
 
 
+def read_spec(folder: Path) -> ModelSpec:
+    """The description of a saved model, without its weights.
+
+    Raises
+    ------
+    ModelError
+        There is none, or of another format version.
+    """
+    return _read_description(Path(folder) / DESCRIPTION)[0]
+
+
 def central_crop(images: Tensor, size: int) -> Tensor:
     """The central (n, size, size, C) of (n, H, W, C) images, as a view."""
     top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2

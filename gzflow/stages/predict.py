@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from matplotlib.figure import Figure
+
+from gzflow import __version__
+from gzflow.durable import write_bytes, write_json
+from gzflow.errors import PredictionError
+from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figure
+from gzflow.evaluation.ranking import top_galaxies
+from gzflow.model.morphology import Morphology, read_spec
+from gzflow.prediction.export import part_table, write_part
+from gzflow.prediction.predict import predict_shard
+from gzflow.settings import Settings
+from gzflow.shards.header import MANIFEST
+from gzflow.shards.reader import ShardReader
 from gzflow.stages.counts import Counts
+from gzflow.stages.shard_sets import find_shards
+from gzflow.surveys import load_survey
+from gzflow.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
 
+GALLERY = 5
 PIN = "run.json"
 """Written before the first part: which model this run is about."""
 
@@ -97,3 +120,165 @@ class PredictSummary:
     def sentence(self) -> str:
         """One line for people."""
         return f"{self.counts.done:,} galaxies predicted by {self.model} version {self.version}: {self.folder}"
+
+
+def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
+    """A pinned run: the alias is looked up once, and what it pointed to is written down before the first part.
+
+    Raises
+    ------
+    NoChampion
+        No model yet, and none named.
+    RecipeMismatch
+        The shards' images were made another way than the model's.
+    PredictionError
+        An unfinished run is pinned to another version.
+    """
+    survey = load_survey(options.survey)
+    shards = find_shards(survey.name, options.pixels, settings)
+    registry = Registry(settings)
+    ref = registry.champion(survey.name) if options.model is None else registry.resolve(options.model, survey.name)
+    spec = read_spec(ref.folder)
+    differences = spec.require_recipe(shards.recipe, allow=options.allow_recipe_mismatch)
+    pinned = {
+        "model": ref.name,
+        "version": ref.version or "files",
+        "model_uri": ref.uri,
+        "run_id": ref.run_id or "",
+        "training_fingerprint": spec.training_fingerprint or "",
+        "tree_fingerprint": spec.tree.fingerprint,
+        "shard_fingerprint": shards.fingerprint,
+        "samples": options.samples,
+        "seed": options.seed,
+        "keep_concentrations": options.keep_concentrations,
+        "recipe_mismatch": "; ".join(differences),
+    }
+    digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()
+    folder = settings.predictions(survey.name) / f"v{pinned['version']}-{digest}"
+    if not options.fresh:
+        _refuse_other_unfinished(folder, pinned)
+    write_json(folder / PIN, pinned)
+    metadata = {
+        "gzflow_version": __version__,
+        "survey": survey.name,
+        "tree": json.dumps(spec.tree.to_dict()),
+        "citation": survey.about.citation,
+        "licence": survey.about.licence,
+        "acknowledgement": survey.about.acknowledgement,
+    } | {name: str(value) for name, value in pinned.items()}
+    chunks = tuple(
+        PredictChunk(
+            shard=str(shards.folder / entry.file),
+            part=str(folder / f"part-{Path(entry.file).stem}.parquet"),
+            model_folder=str(ref.folder),
+            samples=options.samples,
+            seed=options.seed,
+            keep_concentrations=options.keep_concentrations,
+            metadata=metadata | {"split": entry.split},
+            n=entry.n,
+        )
+        for entry in shards.entries()
+    )
+    return PredictPlan(options.survey, str(shards.folder), str(folder), pinned, chunks, shards.n())
+
+
+def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG001 - a stage's chunks all look alike
+    """Counts after writing one part; one that is there is left as it is."""
+    part = Path(chunk.part)
+    if part.is_file() and pq.read_metadata(part).num_rows == chunk.n:
+        return Counts(n_in=chunk.n, done=chunk.n, reused=chunk.n)
+    model = _model(chunk.model_folder)
+    predicted = predict_shard(model, ShardReader(Path(chunk.shard)), n_samples=chunk.samples, seed=chunk.seed)
+    table = part_table(predicted, model.tree, chunk.metadata, keep_concentrations=chunk.keep_concentrations)
+    write_part(part, table)
+    return Counts(n_in=chunk.n, done=table.num_rows).balanced(f"prediction of {part.name}")
+
+
+def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSummary:  # noqa: ARG001
+    """The closed catalogue, with its manifest and the gallery of top galaxies."""
+    survey = load_survey(plan_.survey)
+    folder = Path(plan_.folder)
+    entries = [
+        {"file": Path(chunk.part).name, "shard": Path(chunk.shard).name, "n": chunk.n, "split": chunk.metadata["split"]}
+        for chunk in plan_.chunks
+    ]
+    counts = counts.balanced(f"prediction of {survey.name}")
+    gallery = None
+    if survey.about.image_rights == "open":
+        gallery = folder / "top-galaxies.jpg"
+        write_bytes(gallery, figure_jpeg(_gallery(plan_)))
+    write_json(
+        folder / MANIFEST,
+        {"survey": survey.name, "pinned": dict(plan_.pinned), "counts": asdict(counts), "entries": entries},
+    )
+    summary = PredictSummary(
+        survey=survey.name,
+        folder=folder,
+        counts=counts,
+        model=str(plan_.pinned["model"]),
+        version=str(plan_.pinned["version"]),
+        run_id=str(plan_.pinned["run_id"]),
+        gallery=gallery,
+    )
+    logger.info("%s: %s", survey.name, summary.sentence())
+    return summary
+
+
+def _refuse_other_unfinished(folder: Path, pinned: Mapping[str, Any]) -> None:
+    """Refuse to begin while a run of another model version lies there half done: two would be mixed by mistake."""
+    for pin in sorted(folder.parent.glob(f"*/{PIN}")):
+        if pin.parent == folder or (pin.parent / MANIFEST).exists():
+            continue
+        other = json.loads(pin.read_text("utf-8"))
+        if other["model_uri"] != pinned["model_uri"] and any(pin.parent.glob("part-*.parquet")):
+            raise PredictionError(
+                "an unfinished prediction run is pinned to another model version",
+                where=str(pin.parent),
+                problems=[f"there: {other['model_uri']}", f"now: {pinned['model_uri']}"],
+                expected="one model version a catalogue",
+                fix=f"finish it with --model {other['version']}, or leave it and begin anew with --fresh",
+            )
+
+
+@lru_cache(maxsize=2)
+def _model(folder: str) -> Morphology:
+    """The model, loaded once a process."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Morphology.load(Path(folder), device)
+
+
+def _gallery(plan_: PredictPlan) -> Figure:
+    """The best galaxies for the answers, over all parts; only the best of each part are kept in memory."""
+    tree = read_spec(Path(plan_.chunks[0].model_folder)).tree
+    best: dict[str, list[_Best]] = {answer: [] for answer in tree.answers}
+    for chunk in plan_.chunks:
+        table = pq.read_table(chunk.part, columns=["id_str", *(f"{answer}_fraction" for answer in tree.answers)])
+        ids = table.column("id_str").to_pylist()
+        means = np.stack([table.column(f"{answer}_fraction").to_numpy() for answer in tree.answers], axis=1)
+        for answer, top in zip(tree.answers, top_galaxies(means, tree, count=GALLERY), strict=True):
+            best[answer] += [
+                _Best(-float(score), ids[row], float(fraction), chunk.shard, int(row))
+                for row, score, fraction in zip(top.indices, top.scores, top.fractions, strict=True)
+            ]
+    rows = []
+    for question in tree.questions:
+        for answer, column in zip(question.answers, question.columns, strict=True):
+            chosen = sorted(best[column])[:GALLERY]
+            if chosen:
+                images = np.stack([ShardReader(Path(one.shard)).images([one.row])[0] for one in chosen])
+                rows.append(GalleryRow(question.name, answer, images, [f"{one.fraction:.0%}" for one in chosen]))
+    return top_galaxies_figure(
+        rows,
+        title="Top galaxies",
+        subtitle="highest share of all volunteers expected to give the answer; below, the fraction among those asked",
+    )
+
+
+class _Best(NamedTuple):
+    """A candidate for the gallery; sorts best first, then by id."""
+
+    minus_score: float
+    id_str: str
+    fraction: float
+    shard: str
+    row: int

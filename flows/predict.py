@@ -1,0 +1,82 @@
+"""Predict: the champion's vote fractions for every galaxy of a survey's shards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from flows import artifacts
+from flows.chunks import run_chunks
+from flows.progress import Progress
+from gzflow.settings import Settings
+from gzflow.stages import predict as stage
+from gzflow.stages.counts import Counts
+
+
+@task(name="pin model", cache_policy=None)
+def pin(options: stage.PredictOptions, settings: Settings) -> stage.PredictPlan:
+    """The model version of this run, and the shards to predict."""
+    return stage.plan(options, settings)
+
+
+@task(name="predict", retries=2, retry_delay_seconds=[5, 30], retry_jitter_factor=0.5, cache_policy=None)
+def predict_part(chunk: stage.PredictChunk, settings: Settings) -> Counts:
+    """One part of the catalogue."""
+    return stage.run_chunk(chunk, settings)
+
+
+@task(name="close catalogue", cache_policy=None)
+def close(plan: stage.PredictPlan, counts: Counts, settings: Settings) -> stage.PredictSummary:
+    """The manifest, and the galleries."""
+    return stage.finish(plan, counts, settings)
+
+
+def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSummary:
+    """The tasks of a prediction, inside whatever flow is running."""
+    plan = pin(options, settings)
+    counts = run_chunks(predict_part, plan.chunks, settings, Progress("predict", plan.n_galaxies))
+    summary = close(plan, counts, settings)
+    artifacts.page("predict", f"Predictions for {summary.survey}", counts, [summary.sentence()])
+    if summary.gallery is not None:
+        artifacts.picture("predict-gallery", "Top galaxies by answer", summary.gallery.read_bytes())
+    return summary
+
+
+# One part at a time: the network keeps every core busy by itself.
+@flow(name="predict", flow_run_name="predict-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=1))
+def predict(
+    survey: str,
+    pixels: Annotated[int, Field(ge=16, le=1024)] | None = None,
+    model: str | None = None,
+    samples: Annotated[int, Field(ge=1, le=1000)] = 20,
+    seed: Annotated[int, Field(ge=0)] = 42,
+    allow_recipe_mismatch: bool = False,
+    keep_concentrations: bool = False,
+    fresh: bool = False,
+) -> stage.PredictSummary:
+    """Predict vote fractions with 90 % intervals for every galaxy of a survey's shards.
+
+    Args:
+        survey: A survey with shards.
+        pixels: Side of the shards' images. Empty: the one set there is.
+        model: A version number, or any models:/ URI. Empty: the survey's champion.
+        samples: Dropout samples of the head a galaxy.
+        seed: Of the dropout.
+        allow_recipe_mismatch: Predict on images made another way than the model's; every row is stamped.
+        keep_concentrations: Write every sample's concentrations too.
+        fresh: Leave an unfinished run of another model version and begin anew.
+    """
+    options = stage.PredictOptions(
+        survey=survey,
+        pixels=pixels,
+        model=model,
+        samples=samples,
+        seed=seed,
+        allow_recipe_mismatch=allow_recipe_mismatch,
+        keep_concentrations=keep_concentrations,
+        fresh=fresh,
+    )
+    return steps(options, Settings.load())

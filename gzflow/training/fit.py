@@ -1,0 +1,147 @@
+"""Training steps and validation, as Lightning runs them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from gzflow.model.losses import dirichlet_multinomial_nll
+from gzflow.model.morphology import Morphology, central_crop
+from gzflow.training.averaging import averaged_copy, update_average
+from gzflow.training.config import TrainConfig
+from gzflow.training.data import Batch
+from gzflow.training.metrics import EpochMetrics, RunningNLL
+from gzflow.training.schedule import warm_cosine
+
+
+class Fit(LightningModule):
+    """The model being trained, its average, and the history so far.
+
+    Parameters
+    ----------
+    model
+        Trained in place.
+    config
+        Resolved.
+
+    Attributes
+    ----------
+    candidate
+        What is validated and saved: the running average, or the model itself when averaging is off.
+    history
+        All epochs so far, also across a resume.
+    """
+
+    def __init__(self, model: Morphology, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.average = cast("Morphology", averaged_copy(model)) if config.average else None
+        self.history: list[EpochMetrics] = []
+        self._forward: nn.Module = torch.compile(model) if config.compile else model
+        self._train: RunningNLL | None = None
+        self._validation: RunningNLL | None = None
+        self._started = self._trained = 0.0
+        self._n_seen = 0
+
+    @property
+    def candidate(self) -> Morphology:
+        """The weights that count."""
+        return self.average if self.average is not None else self.model
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; biases and normalisation layers do not decay."""
+        weights = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": weights, "weight_decay": self.config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = AdamW(groups, lr=self.config.lr, fused=self.device.type == "cuda")
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, warm_cosine(total, self.config.warmup, self.config.final_lr))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by (seed, epoch), so that an epoch that is begun again goes the same way."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch + 7919 * self.global_rank)
+        self._train = RunningNLL(self.model.tree, self.device)
+        self._n_seen = 0
+        self._started = time.perf_counter()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Sum over questions, mean over galaxies."""
+        images, votes = batch
+        # On an accelerator nobody waits for the values: the sums are looked at when the epoch ends.
+        validate = self.device.type == "cpu"
+        nll = dirichlet_multinomial_nll(votes, self._forward(images), self.model.tree, validate=validate)
+        assert self._train is not None
+        self._train.add(nll, votes)
+        self._n_seen += len(votes)
+        return nll.sum(1).mean()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the average follow."""
+        if self.average is not None:
+            update_average(self.average, self.model, self.config.average, self.global_step)  # type: ignore[arg-type]
+
+    def on_validation_epoch_start(self) -> None:
+        """Note how long training took; start the sums."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self._trained = time.perf_counter()
+        self._validation = RunningNLL(self.model.tree, self.device)
+        self.candidate.eval()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Central crop, no dropout."""
+        images, votes = batch
+        concentrations = self.candidate(central_crop(images, self.model.spec.input_pixels))
+        assert self._validation is not None
+        self._validation.add(dirichlet_multinomial_nll(votes, concentrations, self.model.tree, validate=False), votes)
+
+    def on_train_epoch_end(self) -> None:
+        """Close the epoch's books; validation has run by now."""
+        assert self._train is not None
+        assert self._validation is not None
+        for running in (self._train, self._validation):
+            running.sums = self.trainer.strategy.reduce(running.sums, reduce_op="sum")
+        train_loss, train_nll = self._train.result()
+        validation_loss, validation_nll = self._validation.result()
+        self.history.append(
+            EpochMetrics(
+                epoch=self.current_epoch,
+                train_loss=train_loss,
+                validation_loss=validation_loss,
+                train_nll=train_nll,
+                validation_nll=validation_nll,
+                lr=float(self.optimizers().param_groups[0]["lr"]),
+                seconds=time.perf_counter() - self._started,
+                images_per_s=self._n_seen * self.trainer.world_size / max(self._trained - self._started, 1e-9),
+                best=validation_loss < min((e.validation_loss for e in self.history), default=float("inf")),
+            )
+        )
+
+    @property
+    def best(self) -> EpochMetrics | None:
+        """The epoch with the lowest validation loss."""
+        return min(self.history, key=lambda e: e.validation_loss, default=None)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the last `TrainConfig.patience` epochs brought nothing better."""
+        return self.best is not None and self.history[-1].epoch - self.best.epoch >= self.config.patience
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history: plain numbers and strings, so that a checkpoint loads without unpickling objects."""
+        checkpoint["history"] = [epoch.to_dict() for epoch in self.history]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up again."""
+        self.history = [EpochMetrics(**epoch) for epoch in checkpoint["history"]]

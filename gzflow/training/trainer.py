@@ -1,0 +1,318 @@
+"""Shards in, a trained model out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from gzflow.durable import write_json
+from gzflow.errors import TrainingError
+from gzflow.model.head import RANGE
+from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
+from gzflow.model.morphology import Morphology
+from gzflow.model.spec import ModelSpec, SurveyTree
+from gzflow.shards.reader import ShardSet
+from gzflow.training.augment import Augmentation
+from gzflow.training.config import TrainConfig
+from gzflow.training.data import Batch, EpochOrder, Galaxies, channel_statistics, loader
+from gzflow.training.fit import Fit
+from gzflow.training.metrics import EpochMetrics, RunningNLL
+from gzflow.training.progress import EpochEnd, Stopped
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.ckpt"
+DESCRIPTION = "training.json"
+MODEL = "model"
+_VALIDATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to.
+
+    Attributes
+    ----------
+    model
+        The best epoch's, in evaluation mode, on the CPU.
+    folder
+        Where it is saved (``model/`` in the run's folder).
+    history
+        One dictionary an epoch, see `EpochMetrics`.
+    best_epoch
+        The epoch with the lowest validation loss.
+    baseline
+        Validation NLL per question of the constant Dirichlet fitted to the training votes: what a model that looks at
+        no image would get. ``"loss"`` is the sum that compares with `EpochMetrics.validation_loss`.
+    config
+        With every "auto" resolved.
+    finished
+        False when `stop` ended the run: calling `train` again goes on from there.
+    """
+
+    model: Morphology
+    folder: Path
+    history: list[dict[str, Any]]
+    best_epoch: int
+    baseline: dict[str, float]
+    config: TrainConfig
+    finished: bool
+
+
+def train(
+    shards: ShardSet,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    resume: bool = True,
+    stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """The best model that a run on these shards finds; its weights are saved under `folder`/model.
+
+    After every epoch all that is needed to go on is on disk. A run that was killed goes on at the start of the epoch
+    it was in, with the result that it would have had (bit for bit on a CPU with the same number of threads); a run
+    that was finished is returned as it is.
+
+    Parameters
+    ----------
+    folder
+        The run's own folder.
+    on_epoch
+        Called after each epoch.
+    resume
+        False starts over, and deletes what an earlier run left in `folder`.
+    stop
+        Asked before each batch; once it says True, training ends with what the last finished epoch left.
+
+    Raises
+    ------
+    TrainingError
+        Nothing to learn from (all reasons at once); a folder that holds another run; a loss that is not finite;
+        stopped before the first epoch was finished.
+    """
+    folder = Path(folder)
+    _require_votes(shards)
+    config = config.resolve(shards.n("train"), shards.recipe)
+    if not resume:
+        _clear(folder)
+    description = _claim(folder, shards, config)
+    fit = Fit(_new_model(shards, config), config)
+    checkpoint = folder / CHECKPOINT
+    finished = bool(description.get("finished"))
+    if not finished:
+        finished = _run(fit, shards, config, folder, checkpoint, on_epoch, stop)
+    history = (
+        [EpochMetrics(**epoch) for epoch in description["history"]] if description.get("finished") else fit.history
+    )
+    if not history:
+        raise TrainingError(
+            "training was stopped before its first epoch was finished",
+            where=str(folder),
+            fix="start it again and give it more time: see TrainConfig.epochs and the size of the shard set",
+        )
+    best = min(history, key=lambda epoch: epoch.validation_loss)
+    baseline = constant_nll(shards)
+    if finished and not description.get("finished"):
+        done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
+        write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
+    # Read back from disk: what is returned is what was saved, and it is the best epoch, not the last.
+    return TrainResult(
+        model=Morphology.load(folder / MODEL),
+        folder=folder / MODEL,
+        history=[epoch.to_dict() for epoch in history],
+        best_epoch=best.epoch,
+        baseline=baseline,
+        config=config,
+        finished=finished,
+    )
+
+
+def constant_nll(shards: ShardSet) -> dict[str, float]:
+    """Validation NLL per question, and as ``"loss"`` their sum, of the constant Dirichlet of the training votes."""
+    votes = torch.from_numpy(shards.votes("validation"))
+    constant = torch.from_numpy(constant_dirichlet(shards.votes("train"), shards.tree))
+    running = RunningNLL(shards.tree, torch.device("cpu"))
+    running.add(dirichlet_multinomial_nll(votes, constant.expand(len(votes), -1), shards.tree), votes)
+    loss, per_question = running.result()
+    return {"loss": loss} | per_question
+
+
+def _run(
+    fit: Fit,
+    shards: ShardSet,
+    config: TrainConfig,
+    folder: Path,
+    checkpoint: Path,
+    on_epoch: Callable[[EpochMetrics], None] | None,
+    stop: Callable[[], bool] | None,
+) -> bool:
+    """Train until the last epoch, the end of patience, or `stop`; True unless stopped."""
+    resumed = checkpoint.is_file()
+    if resumed:
+        fit.on_load_checkpoint(torch.load(checkpoint, weights_only=True))
+        logger.info("going on after epoch %d of %s", len(fit.history) - 1, folder)
+    if fit.out_of_patience or len(fit.history) >= config.epochs:
+        return True
+    callback = EpochEnd(folder / MODEL, checkpoint, on_epoch=on_epoch, stop=stop)
+    trainer = _lightning(config, folder, callback)
+    batches = _loaders(shards, config, trainer)
+    try:
+        # Seeds are set for weights and at each epoch; the caller's own random numbers are not to notice.
+        with torch.random.fork_rng(), _quiet():
+            trainer.fit(fit, *batches, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
+    except Stopped:
+        logger.info("stopped on request after %d epochs", len(fit.history))
+        return False
+    return True
+
+
+def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer:
+    precision = config.precision
+    if precision == "auto":
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if bf16 else "32-true"
+    return Trainer(
+        accelerator="auto",
+        devices=config.devices,
+        strategy="ddp" if config.devices > 1 else "auto",
+        precision=precision,
+        max_epochs=config.epochs,
+        gradient_clip_val=config.clip,
+        callbacks=[callback],
+        # Lightning's logger would close a run that is not its own; ours reports through `on_epoch`.
+        logger=False,
+        default_root_dir=folder,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        benchmark=torch.cuda.is_available(),
+    )
+
+
+def _loaders(shards: ShardSet, config: TrainConfig, trainer: Trainer) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    workers = config.workers
+    if workers == "auto":
+        workers = 0 if on_cpu else max(1, min(8, (os.cpu_count() or 1) // config.devices - 1))
+    assert isinstance(config.batch_size, int)
+    assert isinstance(config.input_pixels, int)
+    rank, world = trainer.global_rank, trainer.world_size
+    augmentation = Augmentation(config.input_pixels, config.zoom, config.shift)
+    training = Galaxies(shards, "train", augmentation, config.seed)
+    validation = Galaxies(shards, "validation")
+    order = EpochOrder(len(training), config.batch_size, shuffle=True, seed=config.seed, rank=rank, world=world)
+    plain = EpochOrder(len(validation), _VALIDATION_BATCH, shuffle=False, rank=rank, world=world)
+    return (
+        loader(training, order, workers=workers, pinned=not on_cpu),
+        loader(validation, plain, workers=min(workers, 2), pinned=not on_cpu),
+    )
+
+
+def _new_model(shards: ShardSet, config: TrainConfig) -> Morphology:
+    """Random weights by the seed, and a head that starts from the constant Dirichlet of the training votes."""
+    assert isinstance(config.input_pixels, int)
+    mean, std = channel_statistics(shards)
+    spec = ModelSpec(
+        encoder=config.encoder,
+        stem_stride=config.stem_stride,
+        dropout=config.dropout,
+        trees=(SurveyTree(survey=shards.survey, tree=shards.tree.to_dict()),),
+        recipe=shards.recipe,
+        input_pixels=config.input_pixels,
+        mean=mean,
+        std=std,
+        training_fingerprint=_fingerprint(shards, config),
+    )
+    low, high = RANGE
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Morphology(spec)
+        model.head.start_from(constant_dirichlet(shards.votes("train"), shards.tree, (low + 0.05, high - 1)))
+    return model
+
+
+def _require_votes(shards: ShardSet) -> None:
+    problems = []
+    for split, least in (("train", 2), ("validation", 1)):
+        votes = shards.votes(split)  # type: ignore[arg-type]
+        if len(votes) < least:
+            problems.append(f"the {split} split has {len(votes)} galaxies; it needs {least} or more")
+        elif not np.any(votes > 0):
+            problems.append(f"the {split} split has {len(votes)} galaxies, and nobody voted on any of them")
+    if problems:
+        raise TrainingError(
+            "there is nothing to learn from",
+            where=str(shards.folder),
+            problems=problems,
+            expected="galaxies with votes in the train and the validation split",
+            fix="ingest more galaxies, or check the survey's vote columns, and make the shards again",
+        )
+
+
+def _fingerprint(shards: ShardSet, config: TrainConfig) -> str:
+    return f"{shards.fingerprint}-{config.fingerprint}"
+
+
+def _claim(folder: Path, shards: ShardSet, config: TrainConfig) -> dict[str, Any]:
+    """The folder's description, written if there is none; refused if it is another run's."""
+    path = folder / DESCRIPTION
+    mine: dict[str, Any] = {
+        "fingerprint": _fingerprint(shards, config),
+        "shards": {"folder": str(shards.folder), "fingerprint": shards.fingerprint, "survey": shards.survey},
+        "config": config.model_dump(mode="json"),
+        "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
+        "finished": False,
+    }
+    if not path.is_file():
+        write_json(path, mine)
+        return mine
+    theirs: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if theirs.get("fingerprint") != mine["fingerprint"]:
+        settings = theirs.get("config", {})
+        differences = [
+            f"{key}: {settings.get(key)!r} there, {value!r} now"
+            for key, value in mine["config"].items()
+            if settings.get(key) != value
+        ]
+        if theirs.get("shards", {}).get("fingerprint") != shards.fingerprint:
+            differences.append("the shards are others, or have changed")
+        raise TrainingError(
+            "the folder holds a training run of another kind",
+            where=str(folder),
+            problems=differences,
+            fix="train in a new folder, or pass resume=False to delete that run",
+        )
+    return theirs
+
+
+def _clear(folder: Path) -> None:
+    for name in (CHECKPOINT, DESCRIPTION):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / MODEL).is_dir():
+        shutil.rmtree(folder / MODEL)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice from the user: it is about loaders and devices that were chosen on purpose."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*available but not used.*")
+        yield

@@ -44,8 +44,8 @@ class Canvas:
 
     @cached_property
     def oversampling(self) -> int:
-        """Canvas pixels along a picture pixel: at least 2.5 across the PSF, but at most 4 a picture pixel."""
-        return int(np.clip(np.ceil(self.pixscale / (self.telescope.psf_fwhm / 2.5)), 1, 4))
+        """Canvas pixels along a picture pixel: at least 2.5 across the PSF, but at most 3 a picture pixel."""
+        return int(np.clip(np.ceil(self.pixscale / (self.telescope.psf_fwhm / 2.5)), 1, 3))
 
     @cached_property
     def side(self) -> int:

@@ -167,10 +167,12 @@ def _knots(rng: np.random.Generator, plane: Plane) -> Image:
     cells = rng.gamma(1.6, 1 / 1.6, (48, 48)).astype(np.float32)
     u = np.clip((plane.x + 6) * 4, 0, 46.99)
     v = np.clip((plane.y + 6) * 4, 0, 46.99)
-    i, j = u.astype(np.intp), v.astype(np.intp)
+    i, j = np.floor(u), np.floor(v)
     a, b = u - i, v - j
-    smooth = (1 - a) * ((1 - b) * cells[i, j] + b * cells[i, j + 1])
-    smooth += a * ((1 - b) * cells[i + 1, j] + b * cells[i + 1, j + 1])
+    at = (48 * i + j).astype(np.intp)
+    near, below = cells.ravel(), cells.ravel()[48:]
+    smooth = (1 - a) * ((1 - b) * near.take(at) + b * near.take(at + 1))
+    smooth += a * ((1 - b) * below.take(at) + b * below.take(at + 1))
     return 0.35 + 0.65 * smooth
 
 

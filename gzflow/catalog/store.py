@@ -363,7 +363,8 @@ class CatalogStore:
 
     def _tree(self, survey_name: str) -> DecisionTree:
         with self._database.reading() as connection:
-            trees = dict(connection.execute(select(schema.surveys.c.survey, schema.surveys.c.tree)).tuples().all())
+            query = select(schema.surveys.c.survey, schema.surveys.c.tree)
+            trees = {str(name): str(tree) for name, tree in connection.execute(query)}
         if survey_name not in trees:
             raise StoreError(
                 f"survey {survey_name!r} is not in the catalog store",

@@ -75,6 +75,7 @@ def assembled(survey: Survey, path: Path, joins: Mapping[str, Path]) -> Assemble
             fix='give the table that the survey describes, or describe yours: a TOML with extends = "<survey>" that'
             " overrides the names",
         )
+    _refuse_repeated(path, headers[""], places[""])
     frame = read_columns(path, places[""])
     notes = []
     if empty:
@@ -94,6 +95,18 @@ def _refuse_unknown(survey: Survey, joins: Mapping[str, Path]) -> None:
             f"survey {survey.name!r} joins no table called {' or '.join(unknown)}",
             expected=f"one of {', '.join(known)}" if known else "no joined table",
             fix="leave it out, or describe it with [[catalog.join]] in the survey's TOML",
+        )
+
+
+def _refuse_repeated(path: Path, present: list[str], places: Mapping[str, str]) -> None:
+    repeated = [name for name in places.values() if present.count(name) > 1]
+    if repeated:
+        raise CatalogError(
+            "columns that the survey needs stand twice in the header",
+            where=str(path),
+            problems=[f"{name!r}: {present.count(name)} times" for name in dict.fromkeys(repeated)],
+            expected="one column of each name",
+            fix="rename or remove the others: nobody can say which of them is meant",
         )
 
 

@@ -132,7 +132,7 @@ def as_written(column: pl.Series) -> pl.Series:
 
 
 def _cleaned(column: pl.Series) -> pl.Series:
-    if column.dtype in (pl.Categorical, pl.Enum):
+    if column.dtype in (pl.Categorical, pl.Enum, pl.Binary):  # text of FITS tables often arrives as bytes
         column = column.cast(pl.String)
     if column.dtype != pl.String:
         return column

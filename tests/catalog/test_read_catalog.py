@@ -72,6 +72,20 @@ def test_all_missing_columns_come_in_one_message(survey: Make, row: Row, table: 
     assert "'dec'" in text
 
 
+def test_a_column_that_stands_twice_is_refused(survey: Make, row: Row, table: Table) -> None:
+    path = table(row("a") | {"other": 5})
+    path.write_text(path.read_text().replace("other", "disk_yes"))
+    with pytest.raises(CatalogError, match="stand twice in the header") as caught:
+        read_catalog(survey(), path)
+    assert "'disk_yes': 2 times" in str(caught.value)
+
+
+def test_text_stored_as_bytes_is_text(survey: Make, row: Row, table: Table) -> None:
+    chosen = survey(('dec = "dec"', 'dec = "dec"\nwhere = "sample = \'original\'"'))
+    found = read_catalog(chosen, table(row(b"COS_1  ", sample=b"original  "), name="t.parquet"))
+    assert found.galaxies["id_str"].to_list() == ["COS_1"]
+
+
 def test_another_case_of_a_column_is_accepted(survey: Make, row: Row, table: Table) -> None:
     loud = {key.upper() if key in {"ra", "dec", "name"} else key: value for key, value in row().items()}
     assert read_catalog(survey(), table(loud)).galaxies["dec"].to_list() == [-5.0]

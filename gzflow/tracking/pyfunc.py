@@ -1,0 +1,67 @@
+"""The model as MLflow serves it: ``mlflow.pyfunc.load_model("models:/gzflow-<survey>@champion")``.
+
+MLflow copies this file beside the weights and runs it when the model is loaded (models from code), so nothing is
+unpickled. It is executed by its path: it must not be imported for its contents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from gzflow.model.morphology import Morphology
+from gzflow.posterior import fractions, intervals
+
+BATCH = 128
+
+
+class ServedMorphology(PythonModel):
+    """Images in, the catalogue's columns out.
+
+    `predict` takes uint8 images (n, H, W, C) as a NumPy array, as a shard holds them, and returns one row a galaxy:
+    ``{question}_{answer}_fraction``, ``_lower`` and ``_upper`` (the central interval of `level`), and
+    ``{question}_proportion-asked``. Parameters: ``n_samples`` (20), ``seed`` (0) and ``level`` (0.9).
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load weights and description."""
+        self.model = Morphology.load(Path(context.artifacts["morphology"]))
+
+    def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """One row a galaxy; see the class."""
+        options = {"n_samples": 20, "seed": 0, "level": 0.9} | (params or {})
+        images = np.asarray(model_input)
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                batch = images[start : start + BATCH]
+                sampled = self.model.concentrations(
+                    batch,
+                    int(options["n_samples"]),
+                    seed=int(options["seed"]),
+                    keys=torch.arange(start, start + len(batch), device=self.model.device),
+                )
+                parts.append(sampled.cpu().numpy())
+        tree = self.model.tree
+        concentrations = np.concatenate(parts) if parts else np.ones((0, 1, len(tree.answers)), dtype=np.float32)
+        mean = fractions(concentrations, tree)
+        lower, upper = intervals(concentrations, tree, float(options["level"]))
+        asked = tree.proportion_asked(mean)
+        columns = {}
+        for q, (question, part) in enumerate(zip(tree.questions, tree.slices, strict=True)):
+            for column in range(part.start, part.stop):
+                name = tree.answers[column]
+                columns[f"{name}_fraction"] = mean[:, column]
+                columns[f"{name}_lower"] = lower[:, column]
+                columns[f"{name}_upper"] = upper[:, column]
+            columns[f"{question.name}_proportion-asked"] = asked[:, q]
+        return pd.DataFrame(columns)
+
+
+set_model(ServedMorphology())

@@ -1,0 +1,84 @@
+"""The same runs and models through a real server, started with the settings of the folder mlflow/."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gzflow.model.morphology import Morphology
+from gzflow.settings import Settings
+from gzflow.tracking.registry import Registry
+from gzflow.tracking.run import TrackedRun
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(empty_store: Path) -> Iterator[Settings]:
+    """Settings that name a running server over the store under `empty_store`'s home."""
+    home = empty_store.parents[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    known = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environ = known | {"GZFLOW_HOME": str(home), "MLFLOW_PORT": str(port)}
+    program = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+    command = ["sh", "-c", f"set -a; . mlflow/server.env; set +a; exec {program} server"]
+    with (home / "server.log").open("w") as output:
+        server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", home / "server.log")
+            yield Settings.load({"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}, home=home / "client")
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
+
+
+def _wait_for(url: str, output: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.3)
+    pytest.fail(f"the server did not start: {output.read_text()[-2000:]}")
+
+
+def test_runs_and_models_travel_through_the_server(
+    served: Settings, saved_model: Callable[[int], Path], tmp_path: Path
+) -> None:
+    with TrackedRun(served, "far", name="first") as run:
+        run.log_metrics({"train_loss": 2.0, "validation_nll/arms": 1.0}, step=3)
+        run.log_text("notes/why.txt", "because")
+        first = Registry(served).register(saved_model(1), run)
+    assert run.url == f"{served.tracking_uri}/#/experiments/{run.experiment_id}/runs/{run.id}"
+    assert run.client.get_run(run.id).data.metrics["train/loss"] == 2.0
+    elsewhere = Settings.load({"MLFLOW_TRACKING_URI": served.tracking_uri}, home=tmp_path / "another-machine")
+    champion = Registry(elsewhere).champion("far")
+    assert champion.version == first.version == "1"
+    assert champion.folder.is_relative_to(elsewhere.models)
+    assert Morphology.load(champion.folder).spec == Morphology.load(saved_model(1)).spec
+    assert Registry(elsewhere).champion("far") == champion
+    assert [path.name for path in champion.folder.parent.iterdir()] == [champion.folder.name]
+
+
+def test_the_server_shows_what_was_logged_without_it(served: Settings, saved_model: Callable[[int], Path]) -> None:
+    alone = Settings.load({}, home=served.home.parent)
+    with TrackedRun(alone, "near") as run:
+        run.log_text("notes/why.txt", "because")
+        Registry(alone).register(saved_model(2), run)
+    got = httpx.get(f"{served.tracking_uri}/get-artifact", params={"run_id": run.id, "path": "notes/why.txt"})
+    assert (got.status_code, got.text) == (200, "because")
+    assert Registry(served).champion("near").run_id == run.id

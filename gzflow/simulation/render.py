@@ -70,7 +70,7 @@ def _paint_galaxy(canvas: Canvas, galaxy: Galaxy, flux: float, east: float, nort
     if galaxy.kind == ELLIPTICAL:
         whole = galsim.Sersic(galaxy.sersic, half_light_radius=galaxy.radius * np.sqrt(galaxy.roundness))
         canvas.profile(OLD, _tilted(whole, galaxy.roundness, galaxy.position_angle), flux, east=east, north=north)
-        if galaxy.disturbance > 0.1:
+        if structure.is_patchy(galaxy):
             _paint_patches(canvas, galaxy, flux, east, north)
         return
     bulge = flux * galaxy.bulge
@@ -129,6 +129,8 @@ def _paint_patches(canvas: Canvas, galaxy: Galaxy, flux: float, east: float, nor
     if galaxy.disturbance > 0.1:
         old = galaxy.kind == ELLIPTICAL
         shares.append((OLD if old else MIXED, structure.tides(galaxy, plane), 0.3 * galaxy.disturbance))
+    if galaxy.lens > 0:
+        shares.append((YOUNG, structure.lens(galaxy, plane), 0.12 * galaxy.lens))
     total = sum(share for _, _, share in shares)
     shrink = min(1.0, 0.9 / total) if total > 0 else 0.0
     for population, image, share in shares:

@@ -1,4 +1,4 @@
-"""What breaks the smoothness of a disk: arms, bars, rings, clumps and tides, as images of surface brightness."""
+"""What breaks the smoothness of a galaxy: arms, bars, rings, clumps, tides, lenses; as images of surface brightness."""
 
 from __future__ import annotations
 
@@ -146,6 +146,17 @@ def tides(galaxy: Galaxy, plane: Plane) -> Image:
     return image.astype(np.float32)
 
 
+def lens(galaxy: Galaxy, plane: Plane) -> Image:
+    """A bright arc around the middle and its faint counter-image: a distant galaxy seen through a heavy one."""
+    rng = chance.generator(galaxy.seed, "lens")
+    towards, radius = rng.uniform(0, 2 * np.pi), rng.uniform(2.2, 2.8)
+    angle = np.angle(np.exp(1j * (plane.theta - towards)))
+    ring_of_light = np.exp(-np.minimum(((plane.r - radius) / 0.14) ** 2 / 2, 60))
+    arc = np.exp(-np.minimum((angle / 0.6) ** 4, 60))
+    counter = 0.3 * np.exp(-np.minimum(((np.pi - np.abs(angle)) / 0.2) ** 2, 60))
+    return np.asarray(ring_of_light * (arc + counter), np.float32)
+
+
 def _shells(rng: np.random.Generator, plane: Plane) -> Image:
     """Arcs on both sides and a plume: what a small galaxy leaves when it falls into an elliptical."""
     axis = rng.uniform(0, 2 * np.pi)
@@ -190,4 +201,5 @@ def is_patchy(galaxy: Galaxy) -> bool:
         or galaxy.clumps
         or galaxy.kind == IRREGULAR
         or galaxy.disturbance > 0.1
+        or galaxy.lens > 0
     )

@@ -17,6 +17,9 @@ from gzflow.errors import SettingsError
 from gzflow.simulation import chance
 from gzflow.simulation.catalogs import RELEASES, petrosian_radii, vote_table
 from gzflow.simulation.galaxies import Galaxies, draw_galaxies
+from gzflow.simulation.render import render
+from gzflow.simulation.sky import SimulatedSky
+from gzflow.simulation.stretch import colour_picture
 from gzflow.simulation.telescopes import Telescope
 from gzflow.simulation.volunteers import Votes, vote
 from gzflow.surveys import Survey, load_survey
@@ -66,6 +69,8 @@ class SimulatedSurvey:
         The catalog in the survey's own columns.
     joined
         Further tables that it joins.
+    rule
+        The SQL expression that gives `pixscale`.
     """
 
     base: Survey
@@ -171,6 +176,15 @@ class SimulatedSurvey:
             self.truth_table().write_parquet(temporary)
         write_bytes(toml, self.toml(url, name=name, rate=rate).encode())
         return SurveyFiles(catalog, toml, truth, joins)
+
+    def sky(self, *, holes: float = 0.0, gaps: float = 0.0) -> SimulatedSky:
+        """The sky that `LoopbackServices` show for this survey; shares of unobserved and half-observed places."""
+        return SimulatedSky(self.galaxies, camera=self.telescope, holes=holes, gaps=gaps)
+
+    def picture(self, i: int) -> NDArray[np.uint8]:
+        """(pixels, pixels, 3) colour picture of one galaxy, as its volunteers see it."""
+        image = render(self.galaxies[i], self.telescope, self.pixels, float(self.pixscale[i]))
+        return colour_picture(image, self.telescope)
 
     def truth_table(self) -> pl.DataFrame:
         """id_str, ra, dec and the probability of every answer given that its question is asked."""

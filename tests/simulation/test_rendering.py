@@ -160,6 +160,15 @@ def test_a_companion_and_tides_add_light():
     assert b[:, :48].sum() > 1.3 * b[:, 48:].sum()  # the companion stands to the east
 
 
+def test_a_lens_bends_a_blue_arc_around_the_middle():
+    plain, lens = (galaxy(kind=ELLIPTICAL, roundness=0.9, sersic=4.0, lens=strength) for strength in (0.0, 1.0))
+    a, b = (render(one, DECALS, 96, 0.5, noise=False) for one in (plain, lens))
+    arc = (b - a)[0]
+    assert arc.max() > 5 * DECALS.noise[0]
+    y, x = np.unravel_index(arc.argmax(), arc.shape)
+    assert 4 < 0.5 * np.hypot(y - 47.5, x - 47.5) < 8
+
+
 def test_a_dust_lane_darkens_the_midplane():
     clean, dusty = (galaxy(inclination=88.0, dust_lane=dust) for dust in (0.0, 1.0))
     a, b = (render(one, HUBBLE, 96, 0.2, noise=False)[0] for one in (clean, dusty))

@@ -96,6 +96,17 @@ def test_the_same_galaxies_in_two_surveys():
     assert len(one.ids) == len(two.ids) == 40
 
 
+def test_its_sky_shows_its_galaxies_through_its_telescope():
+    simulated = SimulatedSurvey.draw("hubble", 20, 9, pixels=48)
+    sky = simulated.sky()
+    galaxy = simulated.galaxies[3]
+    assert sky.camera is TELESCOPES["hubble"]
+    assert sky.nearest(galaxy.ra, galaxy.dec) == 3
+    assert sky.nearest(galaxy.ra, -galaxy.dec) is None
+    assert simulated.picture(3).shape == (48, 48, 3)
+    assert (simulated.picture(3) == simulated.picture(3)).all()
+
+
 @pytest.mark.parametrize(
     "arguments", [{"name": "rings"}, {"pixels": 8}, {"zoom": 0.0}, {"well_voted": 1.5}], ids=lambda a: next(iter(a))
 )

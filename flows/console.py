@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.logging import RichHandler
 
 from gzflow.errors import GzflowError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Paths and commands are for copying: they must not be broken into lines.
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def show_logs() -> None:
@@ -22,8 +22,9 @@ def show_logs() -> None:
     Prefect's own console handler is switched off by `flows.environment`, or every line would come twice.
     """
     for name, level in (("gzflow", logging.INFO), ("prefect", logging.WARNING)):
-        handler = RichHandler(level, console=err, show_level=False, show_path=False, omit_repeated_times=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler = logging.StreamHandler()
+        handler.setLevel(level)
+        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(min(level, logger.level or level))

@@ -228,8 +228,8 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
     """
     survey = load_survey(source.survey)
     with CatalogStore(settings.catalog_url) as store:
+        unclaimed = _settle_claims(store, survey.name, source.images)
         states = store.counts(survey.name)
-        named = dict(store.galaxies(survey.name).select("id_str", "image").iter_rows())
         failures = store.failures(survey.name)
     counts = Counts(
         n_in=states["galaxies"] + catalog.filtered + catalog.failed,
@@ -238,7 +238,6 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
         failed=states["failed"] + states["no-coverage"] + catalog.failed,
         to_do=states["to-do"],
     ).balanced(f"ingest of {survey.name}")
-    unclaimed = _unclaimed(source.images, named)
     notes = []
     if unclaimed:
         listing = settings.reports(survey.name) / "unclaimed-images.csv"
@@ -383,12 +382,18 @@ def _versions(images: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(Path(path).stat().st_mtime_ns for path in images)
 
 
-def _unclaimed(images: tuple[str, ...], named: Mapping[str, str | None]) -> tuple[str, ...]:
-    """Images that no galaxy's name leads to."""
+def _settle_claims(store: CatalogStore, survey: str, images: tuple[str, ...]) -> tuple[str, ...]:
+    """Images that no galaxy's name leads to; galaxies of different chunks that took one file become failures."""
     if not images:
         return ()
     roots = tuple(str(Path(path).absolute()) for path in images)
-    return tuple(_image_files(roots, _versions(roots)).resolve(named).unclaimed)
+    named = dict(store.galaxies(survey).select("id_str", "image").iter_rows())
+    resolved = _image_files(roots, _versions(roots)).resolve(named)
+    taken = set(store.cutouts(survey, states=["done"], ids=list(resolved.failures))["id_str"])
+    _write_ledger(
+        store, survey, [_failed(id_str, error) for id_str, error in resolved.failures.items() if id_str in taken]
+    )
+    return tuple(resolved.unclaimed)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

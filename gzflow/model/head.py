@@ -67,7 +67,7 @@ class ConcentrationHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_answers) concentrations of (n, dim) features; dropout acts in training mode only."""
-        return _to_range(self.linear(self.dropout(features)))
+        return self._concentrations(self.dropout(features.float()))
 
     def sample(self, features: Tensor, n_samples: int, *, seed: int = 0, keys: Tensor | None = None) -> Tensor:
         """(n, n_samples, n_answers) concentrations, each under a dropout mask of its own, in any mode.
@@ -86,25 +86,27 @@ class ConcentrationHead(nn.Module):
         """
         if n_samples < 1:
             raise ModelError(f"n_samples is {n_samples}", expected="1 or more")
+        features = features.float()
         n, dim = features.shape
         if keys is None:
             keys = torch.arange(n, device=features.device)
         if self.threshold == 0:
-            return _to_range(self.linear(features)).unsqueeze(1).expand(-1, n_samples, -1).clone()
+            return self._concentrations(features).unsqueeze(1).expand(-1, n_samples, -1).clone()
         kept = _kept(keys.to(features.device), seed, n_samples, dim, self.threshold)
         scaled = features * (65536 / (65536 - self.threshold))
-        return _to_range(self.linear(scaled.unsqueeze(1) * kept))
+        return self._concentrations(scaled.unsqueeze(1) * kept)
+
+    def _concentrations(self, features: Tensor) -> Tensor:
+        # Always in float32: in half precision the steps between concentrations near 100 would be 0.5.
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.linear(features)
+        low, high = RANGE
+        return low + (high - low) * torch.sigmoid(logits)
 
 
 def galaxy_keys(ids: Iterable[str]) -> NDArray[np.int64]:
     """(n,) one well-mixed number a galaxy, the same wherever and whenever its id is met."""
     return np.frombuffer(b"".join(hashlib.blake2b(i.encode(), digest_size=8).digest() for i in ids), dtype="<i8")
-
-
-def _to_range(logits: Tensor) -> Tensor:
-    # Always in float32: under half precision the step between concentrations near 100 would be 0.5.
-    low, high = RANGE
-    return low + (high - low) * torch.sigmoid(logits.float())
 
 
 def _kept(keys: Tensor, seed: int, n_samples: int, dim: int, threshold: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -99,8 +100,8 @@ class EpochOrder(Sampler[list[Place]]):
 
     def __len__(self) -> int:
         if self.shuffle:
-            return self.n // self.batch_size if self._cuts else -(-self.n // self.batch_size)
-        return -(-len(range(self.rank, self.n, self.world)) // self.batch_size)
+            return self.n // self.batch_size if self._cuts else math.ceil(self.n / self.batch_size)
+        return math.ceil(len(range(self.rank, self.n, self.world)) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[Place]]:
         if self.shuffle:

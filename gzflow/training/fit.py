@@ -29,6 +29,8 @@ class Fit(LightningModule):
         Trained in place.
     config
         Resolved.
+    total_steps
+        Of the whole run, for the learning rate.
 
     Attributes
     ----------
@@ -38,10 +40,11 @@ class Fit(LightningModule):
         All epochs so far, also across a resume.
     """
 
-    def __init__(self, model: Morphology, config: TrainConfig) -> None:
+    def __init__(self, model: Morphology, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
         self.model = model
         self.config = config
+        self.total_steps = total_steps
         self.average = cast("Morphology", averaged_copy(model)) if config.average else None
         self.history: list[EpochMetrics] = []
         self._forward: nn.Module = torch.compile(model) if config.compile else model
@@ -64,8 +67,7 @@ class Fit(LightningModule):
             {"params": others, "weight_decay": 0.0},
         ]
         optimizer = AdamW(groups, lr=self.config.lr, fused=self.device.type == "cuda")
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, warm_cosine(total, self.config.warmup, self.config.final_lr))
+        schedule = LambdaLR(optimizer, warm_cosine(self.total_steps, self.config.warmup, self.config.final_lr))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
@@ -75,7 +77,7 @@ class Fit(LightningModule):
         self._n_seen = 0
         self._started = time.perf_counter()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch) -> Tensor:
         """Sum over questions, mean over galaxies."""
         images, votes = batch
         # On an accelerator nobody waits for the values: the sums are looked at when the epoch ends.
@@ -86,10 +88,10 @@ class Fit(LightningModule):
         self._n_seen += len(votes)
         return nll.sum(1).mean()
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
         """Let the average follow."""
         if self.average is not None:
-            update_average(self.average, self.model, self.config.average, self.global_step)  # type: ignore[arg-type]
+            update_average(self.average, self.model, float(self.config.average), self.global_step)
 
     def on_validation_epoch_start(self) -> None:
         """Note how long training took; start the sums."""
@@ -99,7 +101,7 @@ class Fit(LightningModule):
         self._validation = RunningNLL(self.model.tree, self.device)
         self.candidate.eval()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch) -> None:
         """Central crop, no dropout."""
         images, votes = batch
         concentrations = self.candidate(central_crop(images, self.model.spec.input_pixels))

@@ -50,7 +50,7 @@ class EpochEnd(Checkpoint):
         self.on_epoch = on_epoch
         self.stop = stop
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Leave the run at once if somebody wants it to stop."""
         if self.stop is not None and self.stop():
             raise Stopped

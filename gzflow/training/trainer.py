@@ -111,14 +111,10 @@ def train(
     if not resume:
         _clear(folder)
     description = _claim(folder, shards, config)
-    fit = Fit(_new_model(shards, config), config)
-    checkpoint = folder / CHECKPOINT
-    finished = bool(description.get("finished"))
+    history = [EpochMetrics(**epoch) for epoch in description.get("history", ())]
+    finished = bool(description["finished"])
     if not finished:
-        finished = _run(fit, shards, config, folder, checkpoint, on_epoch, stop)
-    history = (
-        [EpochMetrics(**epoch) for epoch in description["history"]] if description.get("finished") else fit.history
-    )
+        history, finished = _run(shards, config, folder, on_epoch, stop)
     if not history:
         raise TrainingError(
             "training was stopped before its first epoch was finished",
@@ -127,7 +123,7 @@ def train(
         )
     best = min(history, key=lambda epoch: epoch.validation_loss)
     baseline = constant_nll(shards)
-    if finished and not description.get("finished"):
+    if finished and not description["finished"]:
         done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
         write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
     # Read back from disk: what is returned is what was saved, and it is the best epoch, not the last.
@@ -153,32 +149,33 @@ def constant_nll(shards: ShardSet) -> dict[str, float]:
 
 
 def _run(
-    fit: Fit,
     shards: ShardSet,
     config: TrainConfig,
     folder: Path,
-    checkpoint: Path,
     on_epoch: Callable[[EpochMetrics], None] | None,
     stop: Callable[[], bool] | None,
-) -> bool:
-    """Train until the last epoch, the end of patience, or `stop`; True unless stopped."""
+) -> tuple[list[EpochMetrics], bool]:
+    """History up to the last epoch or the end of patience, and True; or up to `stop`, and False."""
+    assert isinstance(config.batch_size, int)
+    steps = len(EpochOrder(shards.n("train"), config.batch_size, shuffle=True))
+    fit = Fit(_new_model(shards, config), config, total_steps=steps * config.epochs)
+    checkpoint = folder / CHECKPOINT
     resumed = checkpoint.is_file()
     if resumed:
-        fit.on_load_checkpoint(torch.load(checkpoint, weights_only=True))
-        logger.info("going on after epoch %d of %s", len(fit.history) - 1, folder)
+        fit.on_load_checkpoint(torch.load(checkpoint, weights_only=True, map_location="cpu"))
+        logger.info("going on after %d finished epochs in %s", len(fit.history), folder)
     if fit.out_of_patience or len(fit.history) >= config.epochs:
-        return True
-    callback = EpochEnd(folder / MODEL, checkpoint, on_epoch=on_epoch, stop=stop)
-    trainer = _lightning(config, folder, callback)
-    batches = _loaders(shards, config, trainer)
-    try:
-        # Seeds are set for weights and at each epoch; the caller's own random numbers are not to notice.
-        with torch.random.fork_rng(), _quiet():
+        return fit.history, True
+    with _quiet(), torch.random.fork_rng():
+        # Seeds are set for the weights and at each epoch; the caller's own random numbers are not to notice.
+        trainer = _lightning(config, folder, EpochEnd(folder / MODEL, checkpoint, on_epoch=on_epoch, stop=stop))
+        batches = _loaders(shards, config, trainer)
+        try:
             trainer.fit(fit, *batches, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
-    except Stopped:
-        logger.info("stopped on request after %d epochs", len(fit.history))
-        return False
-    return True
+        except Stopped:
+            logger.info("stopped on request after %d finished epochs", len(fit.history))
+            return fit.history, False
+    return fit.history, True
 
 
 def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer:
@@ -208,9 +205,7 @@ def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer
 
 def _loaders(shards: ShardSet, config: TrainConfig, trainer: Trainer) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    workers = config.workers
-    if workers == "auto":
-        workers = 0 if on_cpu else max(1, min(8, (os.cpu_count() or 1) // config.devices - 1))
+    workers = _workers(config, on_cpu)
     assert isinstance(config.batch_size, int)
     assert isinstance(config.input_pixels, int)
     rank, world = trainer.global_rank, trainer.world_size
@@ -223,6 +218,12 @@ def _loaders(shards: ShardSet, config: TrainConfig, trainer: Trainer) -> tuple[D
         loader(training, order, workers=workers, pinned=not on_cpu),
         loader(validation, plain, workers=min(workers, 2), pinned=not on_cpu),
     )
+
+
+def _workers(config: TrainConfig, on_cpu: bool) -> int:
+    if config.workers != "auto":
+        return config.workers
+    return 0 if on_cpu else max(1, min(8, (os.cpu_count() or 1) // config.devices - 1))
 
 
 def _new_model(shards: ShardSet, config: TrainConfig) -> Morphology:
@@ -311,8 +312,14 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice from the user: it is about loaders and devices that were chosen on purpose."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*available but not used.*")
-        yield
+    """Keep Lightning's advice from the user: it is about things that were chosen on purpose."""
+    talker = logging.getLogger("lightning.pytorch")
+    level = talker.level
+    talker.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for advice in ("does not have many workers", "available but not used", "in eval mode", "LeafSpec"):
+                warnings.filterwarnings("ignore", message=f".*{advice}.*")
+            yield
+    finally:
+        talker.setLevel(level)

@@ -1,0 +1,81 @@
+"""Predictions as a table that astronomers can use without gzflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gzflow import __version__
+from gzflow.durable import replacing
+from gzflow.errors import PredictionError
+from gzflow.posterior import fractions, intervals
+from gzflow.prediction.predict import PredictionPart
+from gzflow.tree import DecisionTree
+
+LEVEL = 0.9
+MOST_GALAXIES = 10_000
+"""In one part."""
+
+
+def part_table(
+    part: PredictionPart,
+    tree: DecisionTree,
+    metadata: Mapping[str, object],
+    keep_concentrations: bool = False,
+) -> pa.Table:
+    """One row a galaxy: its id and position, and what volunteers would say.
+
+    For each answer ``{question}_{answer}_fraction``, ``_lower`` and ``_upper`` (the central 90 % of the mixture over
+    the samples); for each question ``{question}_proportion-asked``, the share of volunteers who would be asked it.
+
+    Parameters
+    ----------
+    metadata
+        Kept in the table's schema, next to what the table says of itself: model URI and version, run, seed and so on.
+    keep_concentrations
+        Add ``{question}_{answer}_concentrations``, a list of the samples' values.
+
+    Notes
+    -----
+    A galaxy whose images differ from the model's says how, in ``recipe_mismatch``; there is no such column otherwise.
+    """
+    n, n_samples, _ = part.concentrations.shape
+    if n > MOST_GALAXIES:
+        raise PredictionError(f"a part of {n} galaxies", expected=f"{MOST_GALAXIES} at most", fix="use smaller shards")
+    share = fractions(part.concentrations, tree)
+    lower, upper = intervals(part.concentrations, tree, LEVEL)
+    asked = tree.proportion_asked(share)
+    columns: dict[str, pa.Array] = {
+        "id_str": pa.array(part.ids, pa.string()),
+        "ra": pa.array(part.ra, pa.float64()),
+        "dec": pa.array(part.dec, pa.float64()),
+    }
+    for q, question in enumerate(tree.questions):
+        columns[f"{question.name}_proportion-asked"] = pa.array(asked[:, q].astype(np.float32))
+        for column, a in zip(question.columns, range(*tree.slices[q].indices(len(tree.answers))), strict=True):
+            columns[f"{column}_fraction"] = pa.array(share[:, a].astype(np.float32))
+            columns[f"{column}_lower"] = pa.array(lower[:, a].astype(np.float32))
+            columns[f"{column}_upper"] = pa.array(upper[:, a].astype(np.float32))
+            if keep_concentrations:
+                flat = pa.array(np.ascontiguousarray(part.concentrations[:, :, a]).reshape(-1))
+                columns[f"{column}_concentrations"] = pa.FixedSizeListArray.from_arrays(flat, n_samples)
+    if part.recipe_differences:
+        columns["recipe_mismatch"] = pa.array(["; ".join(part.recipe_differences)] * n, pa.string())
+    own = {
+        "tree": json.dumps(tree.to_dict()),
+        "n_samples": n_samples,
+        "interval_level": LEVEL,
+        "created_by": f"gzflow {__version__}",
+    }
+    return pa.table(columns).replace_schema_metadata({key: str(value) for key, value in (own | dict(metadata)).items()})
+
+
+def write_part(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file, whole or not at all."""
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

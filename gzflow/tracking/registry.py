@@ -15,7 +15,7 @@ import gzflow
 from gzflow.errors import NoChampion, TrackingError
 from gzflow.model.spec import ModelSpec
 from gzflow.settings import Settings
-from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors
+from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors, without_password
 from gzflow.tracking.run import TrackedRun
 from gzflow.tracking.served import save_served
 
@@ -27,6 +27,8 @@ Alias = Literal["champion", "challenger"]
 NO_CHAMPION = "no champion before"
 DECISION = "gzflow.decision"
 MODEL_ID = "gzflow.model_id"
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""MLflow's codes for a model and for an alias that is not there."""
 _LOCAL = "artifacts/morphology"
 
 
@@ -124,7 +126,7 @@ class Registry:
             try:
                 return str(self.client.get_model_version_by_alias(f"{PREFIX}{survey}", alias).version)
             except MlflowException as error:
-                if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                if error.error_code in ABSENT:
                     return None
                 raise
 
@@ -182,19 +184,29 @@ class Registry:
     def _pinned(self, name: str, version: str | None, alias: str | None) -> ModelRef:
         from mlflow.exceptions import MlflowException
 
-        try:
-            if alias is not None:
-                found = self.client.get_model_version_by_alias(name, alias)
-            else:
-                found = self.client.get_model_version(name, version)
-        except MlflowException as error:
-            kind = NoChampion if alias == "champion" else TrackingError
-            raise kind(
-                f"there is no model {name} {f'with alias {alias}' if alias else f'version {version}'}",
-                where=str(error),
-                expected="a registered version",
-                fix=f"run `gzflow train {name.removeprefix(PREFIX)}`, or look at the models on MLflow's page",
-            ) from error
+        with tracking_errors("look up the model", self.settings):
+            try:
+                if alias is not None:
+                    found = self.client.get_model_version_by_alias(name, alias)
+                else:
+                    found = self.client.get_model_version(name, version)
+            except MlflowException as error:
+                if error.error_code not in ABSENT:
+                    raise
+                kind = NoChampion if alias == "champion" else TrackingError
+                raise kind(
+                    f"there is no model {name} {f'with alias {alias}' if alias else f'version {version}'}",
+                    where=without_password(self.settings.tracking_uri),
+                    expected="a registered version",
+                    fix=f"run `gzflow train {name.removeprefix(PREFIX)}`, or look at the models on MLflow's page",
+                ) from error
+        if MODEL_ID not in found.tags:
+            raise TrackingError(
+                f"models:/{name}/{found.version} was not registered by gzflow",
+                where=str(found.source),
+                expected=f"a version with the tag {MODEL_ID}",
+                fix="register models with Registry.register; `gzflow train` does",
+            )
         return ModelRef(
             name=name,
             version=str(found.version),

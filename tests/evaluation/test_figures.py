@@ -78,8 +78,8 @@ def test_no_position_at_all() -> None:
 
 @pytest.mark.parametrize("epochs", [0, 1, 12])
 def test_training_curves_mark_best_epoch_and_baseline(epochs: int) -> None:
-    history = [{"epoch": e, "train/loss": 9 - e / 9, "val/loss": 10 - e / 10} for e in range(1, epochs + 1)]
-    figure = training_curves(history, baseline=9.5, best_epoch=epochs or None)
+    history = [{"epoch": e, "train/loss": 9 - e / 9, "val/loss": 10 - e / 10} for e in range(epochs)]
+    figure = training_curves(history, baseline=9.5, best_epoch=epochs - 1)
     assert size_of(figure_png(figure))
     assert "constant Dirichlet\n9.50" in texts(figure)
     if epochs:

@@ -81,6 +81,14 @@ def test_references_to_nothing_are_explained(settings: Settings, reference: str,
     assert "to fix:" in str(caught.value)
 
 
+def test_a_version_that_others_registered_is_refused(settings: Settings) -> None:
+    client = connect(settings)
+    client.create_registered_model("gzflow-toy")
+    client.create_model_version("gzflow-toy", source="/somewhere/else")
+    with pytest.raises(TrackingError, match="was not registered by gzflow"):
+        Registry(settings).resolve("models:/gzflow-toy/1")
+
+
 def test_surveys_do_not_share_champions(settings: Settings, saved_model: SavedModel) -> None:
     register(settings, saved_model(1), "toy")
     assert register(settings, saved_model(2), "rings").tags[DECISION] == "no champion before"

@@ -25,14 +25,15 @@ def training_curves(
     Parameters
     ----------
     history
-        One mapping an epoch with ``epoch``, ``train/loss`` and ``val/loss`` (nats a galaxy); others are ignored.
+        One mapping an epoch with ``epoch`` (from 0), ``train/loss`` and ``val/loss`` (nats a galaxy); other keys are
+        ignored. People count from 1, and so does the axis.
     baseline
         Validation loss of the constant Dirichlet fitted to the training votes.
     best_epoch
-        The epoch whose weights were kept, as counted in ``epoch``.
+        The epoch whose weights were kept, from 0.
     """
     figure = new_figure(7.6, 4.0)
-    epochs = np.array([entry["epoch"] for entry in history], dtype=np.float64)
+    epochs = np.array([entry["epoch"] + 1 for entry in history], dtype=np.float64)
     curves = {
         "training": (np.array([entry.get("train/loss", np.nan) for entry in history]), MUTED),
         "validation": (np.array([entry.get("val/loss", np.nan) for entry in history]), BLUE),
@@ -48,8 +49,9 @@ def training_curves(
     if baseline is not None:
         axes.axhline(baseline, color=ORANGE, linewidth=1.4, linestyle=(0, (5, 3)))
     if best is not None:
-        axes.axvline(best["epoch"], color=INK, linewidth=0.8, linestyle=":")
-        axes.plot(best["epoch"], best["val/loss"], "o", markersize=9, markerfacecolor="none", markeredgecolor=BLUE)
+        at = best["epoch"] + 1
+        axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
+        axes.plot(at, best["val/loss"], "o", markersize=9, markerfacecolor="none", markeredgecolor=BLUE)
     _limit(axes, [values for values, _ in curves.values()], baseline)
     axes.set_xlabel("epoch", fontsize=SMALL)
     axes.set_ylabel("loss", fontsize=SMALL)
@@ -64,12 +66,12 @@ def training_curves(
     _label_ends(axes, labels)
     if best is not None:
         axes.annotate(
-            f"best epoch {int(best['epoch'])}: {best['val/loss']:.2f}",
-            (best["epoch"], 1),
+            f"best epoch {int(at)}: {best['val/loss']:.2f}",
+            (at, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(-5 if best["epoch"] > epochs.mean() else 5, -2),
+            xytext=(-5 if at > epochs.mean() else 5, -2),
             textcoords="offset points",
-            ha="right" if best["epoch"] > epochs.mean() else "left",
+            ha="right" if at > epochs.mean() else "left",
             va="top",
             fontsize=SMALL,
             color=INK,

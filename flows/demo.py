@@ -14,7 +14,6 @@ from flows.pipeline import steps
 from gzflow.settings import Settings
 from gzflow.simulation.faults import Fault
 from gzflow.simulation.services import LoopbackServices
-from gzflow.simulation.sky import SimulatedSky
 from gzflow.simulation.survey import SimulatedSurvey, SurveyFiles
 from gzflow.stages.ingest import IngestSource
 from gzflow.stages.report import ReportSummary
@@ -24,17 +23,18 @@ logger = logging.getLogger("gzflow.demo")
 
 PIXELS = 64
 EPOCHS = 16
+RATE = 1000.0
+"""Requests a second: a server on the same machine needs no mercy."""
 HOLES = 0.005
 """Share of galaxies without coverage, so that the failure table shows what it is for."""
 FAULTS = (Fault("unavailable", share=0.01), Fault("rate-limited", share=0.01))
 """Trouble of a kind that every service has; retries hide it from the result."""
 
 
-@task(name="simulate", cache_policy=None)
-def simulate(n_galaxies: int, seed: int, settings: Settings, url: str) -> SurveyFiles:
+@task(name="publish", cache_policy=None)
+def publish(survey: SimulatedSurvey, settings: Settings, url: str) -> SurveyFiles:
     """Catalog, truth and survey TOML of the simulated sky, as the real survey publishes them."""
-    survey = SimulatedSurvey.draw("decals", n_galaxies, seed, pixels=PIXELS)
-    return survey.write(settings.home / "simulated", url, name="decals-sim", rate=1000.0)
+    return survey.write(settings.home / "simulated", url, name="decals-sim", rate=RATE)
 
 
 @flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=ThreadPoolTaskRunner(max_workers=2))
@@ -51,9 +51,9 @@ def demo_pipeline(
         seed: Of the sky, the volunteers and the training.
     """
     settings = Settings.load()
-    sky = SimulatedSky(SimulatedSurvey.draw("decals", n_galaxies, seed, pixels=PIXELS).galaxies, holes=HOLES)
-    with LoopbackServices(sky, faults=FAULTS, seed=seed) as services:
-        files = simulate(n_galaxies, seed, settings, services.url)
+    survey = SimulatedSurvey.draw("decals", n_galaxies, seed, pixels=PIXELS)
+    with LoopbackServices(survey.sky(holes=HOLES), faults=FAULTS, seed=seed) as services:
+        files = publish(survey, settings, services.url)
         source = IngestSource(survey=str(files.toml), catalog=str(files.catalog))
         return steps(source, settings, pixels=PIXELS, config=TrainConfig(epochs=epochs, seed=seed))
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pytest
-
 from gzflow.catalog.store import CatalogStore
 from gzflow.settings import Settings
 from gzflow.shards.reader import ShardSet
 from gzflow.stages import ingest, shard
 from gzflow.stages.counts import Counts, total
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings.load({}, home=tmp_path / "home")
 
 
 def ingested(source: ingest.IngestSource, settings: Settings) -> ingest.IngestSummary:

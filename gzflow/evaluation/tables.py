@@ -113,7 +113,7 @@ def accounting_table(accounts: Sequence[Account]) -> Table:
     return Table(
         columns=("step", "in", "out", "failed", "filtered", "adds up"),
         rows=rows,
-        caption="Every galaxy accounted for",
+        caption="Galaxies in and out of each step",
         numeric=frozenset({1, 2, 3, 4}),
         note="in = out + failed + filtered, at every step",
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# MLflow reads both when it is first imported. Nobody is told that a survey is being classified, and no progress bar
-# is drawn for copying one file.
+# MLflow takes these from the environment. Nobody is told that a survey is being classified; no progress bar is drawn
+# for copying one file; and the command line, not the library, says where a run can be seen.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

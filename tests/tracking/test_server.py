@@ -57,12 +57,13 @@ def _wait_for(url: str, output: Path) -> None:
 
 
 def test_runs_and_models_travel_through_the_server(
-    served: Settings, saved_model: Callable[[int], Path], tmp_path: Path
+    served: Settings, saved_model: Callable[[int], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with TrackedRun(served, "far", name="first") as run:
         run.log_metrics({"train_loss": 2.0, "validation_nll/arms": 1.0}, step=3)
         run.log_text("notes/why.txt", "because")
         first = Registry(served).register(saved_model(1), run)
+    assert capfd.readouterr().out == ""
     assert run.url == f"{served.tracking_uri}/#/experiments/{run.experiment_id}/runs/{run.id}"
     assert run.client.get_run(run.id).data.metrics["train/loss"] == 2.0
     elsewhere = Settings.load({"MLFLOW_TRACKING_URI": served.tracking_uri}, home=tmp_path / "another-machine")

@@ -81,6 +81,7 @@ class PredictChunk:
     samples: int
     seed: int
     keep_concentrations: bool
+    allow_recipe_mismatch: bool
     metadata: Mapping[str, str]
     n: int
 
@@ -174,6 +175,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
             samples=options.samples,
             seed=options.seed,
             keep_concentrations=options.keep_concentrations,
+            allow_recipe_mismatch=options.allow_recipe_mismatch,
             metadata=metadata | {"split": entry.split},
             n=entry.n,
         )
@@ -188,7 +190,13 @@ def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG00
     if part.is_file() and pq.read_metadata(part).num_rows == chunk.n:
         return Counts(n_in=chunk.n, done=chunk.n, reused=chunk.n)
     model = _model(chunk.model_folder)
-    predicted = predict_shard(model, ShardReader(Path(chunk.shard)), n_samples=chunk.samples, seed=chunk.seed)
+    predicted = predict_shard(
+        model,
+        ShardReader(Path(chunk.shard)),
+        n_samples=chunk.samples,
+        seed=chunk.seed,
+        allow_recipe_mismatch=chunk.allow_recipe_mismatch,
+    )
     table = part_table(predicted, model.tree, chunk.metadata, keep_concentrations=chunk.keep_concentrations)
     write_part(part, table)
     return Counts(n_in=chunk.n, done=table.num_rows).balanced(f"prediction of {part.name}")

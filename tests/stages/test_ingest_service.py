@@ -88,6 +88,7 @@ def test_what_was_not_observed_is_no_coverage_and_never_asked_again(survey, tmp_
         assert sum(len(chunk.ids) for chunk in ingest.plan(again, settings).chunks) == counts.failed
 
 
+@pytest.mark.slow
 def test_a_dead_service_leaves_everything_to_do_and_a_later_run_finishes(source, run_ingest, services, settings):
     url = services.url
     services.__exit__(None, None, None)

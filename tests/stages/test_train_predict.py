@@ -1,0 +1,201 @@
+"""From shards to a registered champion to a catalogue, stage by stage as the flows call them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gzflow.errors import NoChampion, PredictionError, RecipeMismatch, ShardError
+from gzflow.model.morphology import Morphology
+from gzflow.settings import Settings
+from gzflow.shards.header import ShardHeader
+from gzflow.shards.reader import ShardSet
+from gzflow.shards.writer import begin_set, write_manifest, write_shard
+from gzflow.simulation.survey import SimulatedSurvey
+from gzflow.stages import predict, train
+from gzflow.stages.counts import Counts, total
+from gzflow.surveys import load_survey
+from gzflow.tracking.registry import Registry
+from gzflow.training.config import TrainConfig
+
+PIXELS = 32
+CONFIG = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16, seed=1)
+SIZES = {"train": 40, "validation": 10, "test": 14}
+
+
+def write_shards(settings: Settings, survey: SimulatedSurvey, toml: str, pixels: int = PIXELS) -> Path:
+    """Shards straight from the simulation's pictures, without the service between."""
+    described = load_survey(toml)
+    folder = settings.shards(described.name, pixels)
+    begin_set(folder)
+    start, entries = 0, []
+    for split, n in SIZES.items():
+        rows = range(start, start + n)
+        start += n
+        header = ShardHeader(
+            survey=described.name,
+            tree=described.tree.to_dict(),
+            recipe=described.image_recipe(pixels),
+            split=split,
+        )
+        entries.append(
+            write_shard(
+                folder / f"{split}-00000.h5",
+                header,
+                images=np.stack([survey.picture(row) for row in rows]),
+                votes=survey.votes.counts[rows.start : rows.stop],
+                ids=survey.ids[rows.start : rows.stop],
+                ra=survey.galaxies["ra"][rows.start : rows.stop],
+                dec=survey.galaxies["dec"][rows.start : rows.stop],
+                pixscale=survey.pixscale[rows.start : rows.stop],
+            )
+        )
+    write_manifest(folder, header, entries)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def survey() -> SimulatedSurvey:
+    return SimulatedSurvey.draw("decals", sum(SIZES.values()), 3, pixels=PIXELS)
+
+
+@pytest.fixture(scope="module")
+def trained(survey: SimulatedSurvey, tmp_path_factory: pytest.TempPathFactory):
+    """A home with shards and one trained model: (settings, survey TOML, summary)."""
+    home = tmp_path_factory.mktemp("trained")
+    settings = Settings.load({}, home=home / "home")
+    toml = str(survey.write(home / "simulated", "http://127.0.0.1:1", name="sim").toml)
+    write_shards(settings, survey, toml)
+    chunk = train.plan(toml, settings, pixels=None, config=CONFIG)
+    epochs = []
+    summary = train.run_chunk(chunk, settings, on_epoch=epochs.append, flow_run=("flow-1", "http://here/flow-1"))
+    assert len(epochs) == 2
+    return settings, toml, summary
+
+
+def predicted(options: predict.PredictOptions, settings: Settings) -> tuple[predict.PredictSummary, Counts]:
+    plan = predict.plan(options, settings)
+    counts = total(predict.run_chunk(chunk, settings) for chunk in plan.chunks)
+    return predict.finish(plan, counts, settings), counts
+
+
+def test_the_first_model_is_champion_and_its_run_tells_everything(trained):
+    settings, _, summary = trained
+    assert (summary.alias, summary.version, summary.n_test) == ("champion", "1", SIZES["test"])
+    assert np.isfinite([summary.loss, summary.constant, summary.majority]).all()
+    registry = Registry(settings)
+    assert registry.champion("sim").version == "1"
+    run = registry.client.get_run(summary.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["encoder"] == "mobilenet_v3_small"
+    assert run.data.tags["prefect.flow_run_id"] == "flow-1"
+    assert {"val/loss", "train/loss", "test/nll", "test/nll-constant", "test/nll-majority"} <= set(run.data.metrics)
+    assert len(registry.client.get_metric_history(summary.run_id, "val/loss")) == 2
+    assert {split.dataset.name for split in run.inputs.dataset_inputs} == {f"sim-32px-{split}" for split in SIZES}
+    files = {file.path for file in registry.client.list_artifacts(summary.run_id, "figures")}
+    assert {"figures/training-curves.png", "figures/reliability.png"} <= files
+
+
+def test_training_again_returns_the_finished_run(trained):
+    settings, toml, summary = trained
+    again = train.run_chunk(train.plan(toml, settings, pixels=PIXELS, config=CONFIG), settings)
+    assert again.reused
+    assert (again.version, again.run_id) == (summary.version, summary.run_id)
+
+
+def test_the_catalogue_holds_every_galaxy_once_with_its_provenance(trained, survey):
+    settings, toml, summary = trained
+    result, counts = predicted(predict.PredictOptions(survey=toml, samples=5), settings)
+    n = sum(SIZES.values())
+    assert counts == Counts(n_in=n, done=n)
+    table = pq.read_table([str(path) for path in sorted(result.folder.glob("part-*.parquet"))])
+    assert sorted(table.column("id_str").to_pylist()) == sorted(survey.ids)
+    tree = load_survey(toml).tree
+    for question in tree.questions:
+        sums = sum(table.column(f"{column}_fraction").to_numpy() for column in question.columns)
+        np.testing.assert_allclose(sums, 1, atol=1e-5)
+        for column in question.columns:
+            lower, mean, upper = (table.column(f"{column}_{end}").to_numpy() for end in ("lower", "fraction", "upper"))
+            assert ((lower >= 0) & (lower <= upper) & (upper <= 1)).all()
+            assert ((lower < mean) & (mean < upper)).mean() > 0.9
+        assert (table.column(f"{question.name}_proportion-asked").to_numpy() <= 1).all()
+    metadata = pq.read_schema(next(iter(result.folder.glob("*.parquet")))).metadata
+    assert metadata[b"model_uri"] == b"models:/gzflow-sim/1"
+    assert metadata[b"run_id"] == summary.run_id.encode()
+    assert result.gallery is not None
+    assert result.gallery.stat().st_size > 10_000
+
+
+def test_a_second_run_and_a_lost_part_give_the_same_bits(trained):
+    settings, toml, _ = trained
+    options = predict.PredictOptions(survey=toml, samples=5)
+    result, _ = predicted(options, settings)
+    part = result.folder / "part-test-00000.parquet"
+    before = part.read_bytes()
+    _, again = predicted(options, settings)
+    assert again.reused == again.n_in
+    part.unlink()
+    _, redone = predicted(options, settings)
+    assert redone.reused == redone.n_in - SIZES["test"]
+    assert part.read_bytes() == before
+
+
+def test_the_registered_model_is_the_saved_one(trained, survey):
+    settings, _, summary = trained
+    images = np.stack([survey.picture(row) for row in range(4)])
+    kept = Morphology.load(summary.folder / "model").concentrations(images, 3, seed=5)
+    registered = Morphology.load(Registry(settings).champion("sim").folder).concentrations(images, 3, seed=5)
+    np.testing.assert_array_equal(kept.detach().numpy(), registered.detach().numpy())
+
+
+def test_an_unfinished_run_of_another_version_is_refused(trained):
+    settings, toml, _ = trained
+    folder = settings.predictions("sim") / "v9-unfinished"
+    folder.mkdir(parents=True)
+    (folder / predict.PIN).write_text(json.dumps({"model_uri": "models:/gzflow-sim/9", "version": "9"}))
+    (folder / "part-test-00000.parquet").write_bytes(b"")
+    options = predict.PredictOptions(survey=toml, samples=6)
+    with pytest.raises(PredictionError, match=r"models:/gzflow-sim/9(.|\n)*models:/gzflow-sim/1") as caught:
+        predict.plan(options, settings)
+    assert "--model 9" in str(caught.value)
+    assert predict.plan(predict.PredictOptions(survey=toml, samples=6, fresh=True), settings).chunks
+    shutil.rmtree(folder)
+
+
+def test_images_made_another_way_are_refused_or_stamped(trained, survey, tmp_path):
+    settings, toml, _ = trained
+    changed = tmp_path / "changed.toml"
+    changed.write_text(Path(toml).read_text().replace("pixscale = ", 'pixscale = "0.3" # '))
+    write_shards(settings, survey, str(changed))
+    try:
+        with pytest.raises(RecipeMismatch, match="scale_rule"):
+            predict.plan(predict.PredictOptions(survey=str(changed)), settings)
+        allowed = predict.PredictOptions(survey=str(changed), samples=2, allow_recipe_mismatch=True)
+        result, _ = predicted(allowed, settings)
+        table = pq.read_table(result.folder / "part-test-00000.parquet")
+        assert "scale_rule" in table.column("recipe_mismatch").to_pylist()[0]
+    finally:
+        write_shards(settings, survey, toml)
+
+
+def test_without_a_model_or_shards_the_message_says_what_to_run(survey, settings, tmp_path):
+    toml = str(survey.write(tmp_path, "http://127.0.0.1:1", name="sim").toml)
+    with pytest.raises(ShardError, match="gzflow shard sim"):
+        train.plan(toml, settings, pixels=None, config=CONFIG)
+    write_shards(settings, survey, toml)
+    with pytest.raises(NoChampion, match="gzflow train"):
+        predict.plan(predict.PredictOptions(survey=toml), settings)
+
+
+def test_which_of_two_shard_sets_must_be_said(survey, settings, tmp_path):
+    toml = str(survey.write(tmp_path, "http://127.0.0.1:1", name="sim").toml)
+    folder = write_shards(settings, survey, toml)
+    shutil.copytree(folder, folder.with_name("48px"))
+    with pytest.raises(ShardError, match="--pixels"):
+        train.plan(toml, settings, pixels=None, config=CONFIG)
+    assert ShardSet.open(Path(train.plan(toml, settings, pixels=PIXELS, config=CONFIG).shards)).n() == 64

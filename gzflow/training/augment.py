@@ -35,6 +35,9 @@ class Augmentation:
     """
 
     def __init__(self, size: int, zoom: tuple[float, float], shift: float) -> None:
+        # A loader's parallelism is its workers. And OpenCV's own threads must be gone before workers are forked off:
+        # a child that inherits the pool without its threads waits for them for ever.
+        cv2.setNumThreads(1)
         self._pipeline = albumentations.Compose([OneWarp(size=size, zoom=zoom, shift=shift)])
 
     def __call__(self, image: Image, seed: int) -> Image:
@@ -91,8 +94,3 @@ class OneWarp(albumentations.ImageOnlyTransform):
             borderMode=cv2.BORDER_REFLECT_101,
         )
         return np.asarray(warped, np.uint8).reshape(self.size, self.size, -1)
-
-
-def single_threaded() -> None:
-    """Keep OpenCV to one thread in this process: a loader's parallelism is its workers."""
-    cv2.setNumThreads(1)

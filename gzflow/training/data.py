@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gzflow.model.head import galaxy_keys
 from gzflow.shards.header import Split
 from gzflow.shards.reader import ShardSet
-from gzflow.training.augment import Augmentation, single_threaded
+from gzflow.training.augment import Augmentation
 
 Batch = tuple[Tensor, Tensor]
 """uint8 (n, H, W, C) images and int32 (n, n_answers) votes."""
@@ -129,7 +129,8 @@ def loader(galaxies: Galaxies, order: EpochOrder, *, workers: int, pinned: bool)
         pin_memory=pinned,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_start_worker,
+        # Else starting an epoch would draw from the generator that dropout uses, and workers would change the result.
+        generator=torch.Generator(),
     )
 
 
@@ -148,10 +149,6 @@ def channel_statistics(shards: ShardSet, most: int = 1024) -> tuple[tuple[float,
     # Empty channels would divide by 0.
     std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
     return tuple(np.round(mean, 4).tolist()), tuple(np.round(std, 4).tolist())
-
-
-def _start_worker(_: int) -> None:
-    single_threaded()
 
 
 def _seed(seed: int, epoch: int, key: int) -> int:

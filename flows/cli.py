@@ -17,6 +17,7 @@ from flows.console import explained_errors, out, show_logs
 from gzflow import __version__
 from gzflow.errors import SettingsError
 from gzflow.settings import Settings
+from gzflow.surveys import load_survey, survey_names
 
 if TYPE_CHECKING:
     from gzflow.stages.report import ReportSummary
@@ -64,6 +65,8 @@ def ingest(
     retry_failed: Annotated[bool, typer.Option(help="Ask again for galaxies whose answer was final.")] = False,
 ) -> None:
     """Read a catalog and get a checked image for each galaxy, from files or the survey's service."""
+    joins = _joins(join)
+    _check_source(survey, catalog, mapping, joins, images)
     _start()
     from flows.ingest import ingest as flow
 
@@ -72,7 +75,7 @@ def ingest(
         survey=survey,
         catalog=catalog,
         mapping=mapping,
-        joins=_joins(join),
+        joins=joins,
         images_from=images,
         retry_failed=retry_failed,
     )
@@ -88,6 +91,9 @@ def crossmatch(
     how: Annotated[Literal["all", "nearest", "best"], typer.Option(help="Which pairs to keep.")] = "nearest",
 ) -> None:
     """Match the galaxies of two ingested surveys on the sky."""
+    from gzflow.stages import crossmatch as stage
+
+    stage.plan(left, right, radius, how, Settings.load())
     _start()
     from flows.crossmatch import crossmatch as flow
 
@@ -105,6 +111,7 @@ def shard(
     ] = "raw",
 ) -> None:
     """Write images and votes as HDF5 shards, split into train, validation and test by sky cell."""
+    load_survey(survey)
     _start()
     from flows.shard import shard as flow
 
@@ -123,6 +130,7 @@ def train(
     encoder: Annotated[str, typer.Option(help="A torchvision classifier's name.")] = "efficientnet_b0",
 ) -> None:
     """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion."""
+    _check_shards(survey, pixels)
     _start()
     from flows.train import train as flow
 
@@ -145,6 +153,7 @@ def predict(
     concentrations: Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")] = False,
 ) -> None:
     """Predict vote fractions with their intervals for every galaxy of a survey's shards."""
+    _check_shards(survey, pixels)
     _start()
     from flows.predict import predict as flow
 
@@ -173,6 +182,8 @@ def pipeline(
     seed: SeedOption = 42,
 ) -> None:
     """Ingest, shard, train and predict in one run that ends with a report."""
+    joins = _joins(join)
+    _check_source(survey, catalog, mapping, joins, images)
     _start()
     from flows.pipeline import pipeline as flow
 
@@ -181,7 +192,7 @@ def pipeline(
         survey=survey,
         catalog=catalog,
         mapping=mapping,
-        joins=_joins(join),
+        joins=joins,
         images_from=images,
         pixels=pixels,
         config=_config(epochs=epochs, seed=seed),
@@ -232,8 +243,6 @@ def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty:
 @app.command()
 def surveys() -> None:
     """The shipped surveys."""
-    from gzflow.surveys import load_survey, survey_names
-
     table = Table("name", "survey", "questions", "answers", "images", "licence", box=None)
     for name in survey_names():
         survey = load_survey(name)
@@ -258,6 +267,29 @@ def main() -> None:
 def _start() -> None:
     """Settle the environment before anything imports Prefect."""
     environment.prepare(Settings.load())
+
+
+def _check_source(
+    survey: str, catalog: Path | None, mapping: Path | None, joins: dict[str, Path], images: list[Path] | None
+) -> None:
+    """Refuse a wrong command at once, before any server starts."""
+    from gzflow.stages.ingest import IngestSource, check
+
+    check(
+        IngestSource(
+            survey=survey,
+            catalog=str(catalog) if catalog else None,
+            mapping=str(mapping) if mapping else None,
+            joins={name: str(path) for name, path in joins.items()},
+            images=tuple(str(path) for path in images or ()),
+        )
+    )
+
+
+def _check_shards(survey: str, pixels: int | None) -> None:
+    from gzflow.stages.shard_sets import find_shards
+
+    find_shards(load_survey(survey).name, pixels, Settings.load())
 
 
 def _joins(entries: list[str] | None) -> dict[str, Path]:
@@ -290,3 +322,7 @@ def _look_at(summary: ReportSummary) -> None:
 
 def _next(command: str) -> None:
     out.print(f"next: [bold]{command}[/]")
+
+
+if __name__ == "__main__":
+    main()

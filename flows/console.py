@@ -24,10 +24,18 @@ def show_logs() -> None:
     for name, level in (("gzflow", logging.INFO), ("prefect", logging.WARNING)):
         handler = logging.StreamHandler()
         handler.setLevel(level)
-        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_OneLine("%(asctime)s  %(message)s", "%H:%M:%S"))
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(min(level, logger.level or level))
+
+
+class _OneLine(logging.Formatter):
+    """A record's first line: the whole error is shown once, at the end, and tracebacks only of what is unforeseen."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        plain = logging.makeLogRecord(record.__dict__ | {"exc_info": None, "exc_text": None, "stack_info": None})
+        return super().format(plain).splitlines()[0]
 
 
 @contextmanager

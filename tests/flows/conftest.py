@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gzflow.simulation.survey import SimulatedSurvey
+
+Gzflow = Callable[..., subprocess.CompletedProcess[str]]
+
+RINGS = """
+[survey]
+name = "rings"
+[catalog]
+id = "id_str"
+image = "file"
+[catalog.votes]
+count = "{question}_{answer}"
+[[question]]
+name = "ring"
+answers = ["yes", "no"]
+"""
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("flows") / "home"
+
+
+@pytest.fixture(scope="session")
+def gzflow(home: Path) -> Gzflow:
+    """The command as a user types it, with a home of its own and no server anywhere."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
+    environment |= {"GZFLOW_HOME": str(home), "COLUMNS": "200"}
+
+    def run(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=False, timeout=280, cwd=home.parent
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"gzflow {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def rings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it: rings.toml, labels.csv, and images in a folder of any size."""
+    folder = tmp_path_factory.mktemp("rings")
+    (folder / "images").mkdir()
+    survey = SimulatedSurvey.draw("decals", 40, 11, pixels=48)
+    lines = ["id_str,file,ring_yes,ring_no"]
+    for row, id_str in enumerate(survey.ids):
+        cv2.imwrite(str(folder / "images" / f"{row}.png"), np.ascontiguousarray(survey.picture(row)[..., ::-1]))
+        lines.append(f"{id_str},{row}.png,{row % 2},{1 - row % 2}")
+    (folder / "labels.csv").write_text("\n".join([*lines, "lost,nowhere.png,1,0"]) + "\n")
+    (folder / "rings.toml").write_text(RINGS)
+    return folder

@@ -1,0 +1,125 @@
+"""The command and its flows, as a user meets them: in a process of their own, with no server running."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.fixture(scope="module")
+def pipeline(gzflow, rings: Path):
+    return gzflow(
+        "pipeline", rings / "rings.toml", "--catalog", rings / "labels.csv", "--images", rings / "images",
+        "--pixels", "32", "--epochs", "1",
+    )  # fmt: skip
+
+
+def test_a_users_labels_become_a_catalogue_and_a_report(pipeline, home: Path):
+    report = home / "reports" / "rings" / "report.html"
+    assert str(report) in pipeline.stdout
+    page = report.read_text()
+    assert "Every galaxy accounted for" in page
+    assert "missing-image" in page
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", re.sub(r'href="[^"]*"', "", page)).split("<body")[0]
+    parts = list((home / "predictions" / "rings").glob("*/part-*.parquet"))
+    assert sum(pq.read_metadata(part).num_rows for part in parts) == 40
+    assert "ring_yes_fraction" in pq.read_schema(parts[0]).names
+
+
+def test_progress_and_scores_are_said_with_their_baselines(pipeline):
+    said = pipeline.stderr + pipeline.stdout
+    for words in (
+        "41 in = 40 done + 1 failed",
+        "epoch 1: train",
+        "constant Dirichlet",
+        "majority answer",
+        "predict: 100 %",
+    ):
+        assert words in said
+    assert "Traceback" not in said
+
+
+def test_nothing_is_written_outside_the_home(pipeline, home: Path):
+    assert {path.name for path in home.iterdir()} >= {"catalog.db", "mlflow", "prefect", "shards", "training"}
+    assert list(home.parent.iterdir()) == [home]
+
+
+def test_the_flow_run_shows_progress_tables_and_pictures(pipeline, home: Path):
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        kinds = dict(database.execute("select key, type from artifact"))
+        states = [state for (state,) in database.execute("select state_type from flow_run")]
+    assert states == ["COMPLETED"]
+    assert {"progress", "table", "markdown", "image"} <= set(kinds.values())
+    assert {"ingest", "shard", "train", "predict", "report"} <= set(kinds)
+
+
+def test_the_second_run_reuses_everything(pipeline, gzflow, rings: Path):
+    again = gzflow(
+        "pipeline", rings / "rings.toml", "--catalog", rings / "labels.csv", "--images", rings / "images",
+        "--pixels", "32", "--epochs", "1",
+    )  # fmt: skip
+    assert "this model was trained before" in again.stderr
+    assert "epoch 1: train" not in again.stderr
+
+
+def test_status_tells_how_far_it_came(pipeline, gzflow):
+    said = gzflow("status").stdout
+    assert re.search(r"rings\s+41\s+40\s+0\s+0\s+1\s+32px: 40", said)
+    assert "1 missing-image" in said
+
+
+@pytest.mark.slow
+def test_single_commands_do_the_same_steps(gzflow, rings: Path):
+    gzflow("ingest", rings / "rings.toml", "--catalog", rings / "labels.csv", "--images", rings / "images")
+    assert "40 done" in gzflow("shard", rings / "rings.toml", "--pixels", "32").stdout
+    assert "next: gzflow predict" in gzflow("train", rings / "rings.toml", "--pixels", "32", "--epochs", "1").stdout
+    assert "40 galaxies predicted by gzflow-rings" in gzflow("predict", rings / "rings.toml", "--pixels", "32").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ingest", "decalls"], "one of candels, decals"),
+        (["ingest", "hubble"], "give its images with --images"),
+        (["ingest", "decals", "--catalog", "nowhere.csv"], "no such file: nowhere.csv"),
+        (["ingest", "gz2", "--join", "gz2sample"], "is not NAME=FILE"),
+        (["train", "decals"], "gzflow shard decals"),
+        (["crossmatch", "decals", "gz2"], "not in the catalog store"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_a_wrong_command_says_what_to_do_and_shows_no_traceback(arguments, words, gzflow):
+    done = gzflow(*arguments, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_surveys(gzflow):
+    assert "crossmatch" in gzflow("--help").stdout
+    table = gzflow("surveys").stdout
+    for name in ("gz2", "gz2_stripe82", "decals", "hubble", "candels"):
+        assert name in table
+    assert gzflow("--version").stdout.startswith("gzflow ")
+
+
+def test_deployments_name_flows_that_exist():
+    import importlib
+
+    import yaml
+
+    deployments = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+    assert {(entry["entrypoint"], entry["name"]) for entry in deployments} >= {
+        ("flows/demo.py:demo_pipeline", "demo"),
+        ("flows/predict.py:predict", "decals"),
+    }
+    for entry in deployments:
+        path, _, name = entry["entrypoint"].partition(":")
+        flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+        flow.validate_parameters({"survey": "decals"} | entry.get("parameters", {}) if name != "demo_pipeline" else {})
+        assert json.dumps(flow.parameters.model_dump(), default=str)

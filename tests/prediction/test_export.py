@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gzflow import load_survey
+from gzflow.errors import PredictionError
+from gzflow.posterior import fractions, intervals
+from gzflow.prediction.export import part_table, write_part
+from gzflow.prediction.predict import PredictionPart
+
+TREE = load_survey("decals").tree
+
+
+@pytest.fixture
+def part() -> PredictionPart:
+    rng = np.random.default_rng(0)
+    concentrations = rng.uniform(1, 101, (6, 4, len(TREE.answers))).astype(np.float32)
+    return PredictionPart([f"g{i}" for i in range(6)], np.arange(6.0), -np.arange(6.0), concentrations)
+
+
+def test_columns_are_named_by_question_and_answer(part: PredictionPart) -> None:
+    table = part_table(part, TREE, {})
+    names = set(table.column_names)
+    assert {"id_str", "ra", "dec", "smooth-or-featured_proportion-asked"} <= names
+    for answer in TREE.answers:
+        assert {f"{answer}_fraction", f"{answer}_lower", f"{answer}_upper"} <= names
+    assert len(names) == 3 + len(TREE.questions) + 3 * len(TREE.answers)
+
+
+def test_values_are_those_of_the_posterior(part: PredictionPart) -> None:
+    table = part_table(part, TREE, {})
+    share = fractions(part.concentrations, TREE)
+    lower, upper = intervals(part.concentrations, TREE, 0.9)
+    answer = TREE.answers.index("bar_no")
+    np.testing.assert_allclose(table["bar_no_fraction"].to_numpy(), share[:, answer], rtol=1e-6)
+    np.testing.assert_allclose(table["bar_no_lower"].to_numpy(), lower[:, answer], rtol=1e-6)
+    np.testing.assert_allclose(table["bar_no_upper"].to_numpy(), upper[:, answer], rtol=1e-6)
+    asked = TREE.proportion_asked(share)
+    np.testing.assert_allclose(table["bar_proportion-asked"].to_numpy(), asked[:, TREE.index("bar")], rtol=1e-6)
+    assert (table["smooth-or-featured_proportion-asked"].to_numpy() == 1).all()
+
+
+def test_metadata_says_what_the_numbers_are(part: PredictionPart, tmp_path: Path) -> None:
+    write_part(tmp_path / "part.parquet", part_table(part, TREE, {"model_version": 3, "acknowledgement": "thanks"}))
+    metadata = pq.read_schema(tmp_path / "part.parquet").metadata
+    assert metadata[b"model_version"] == b"3"
+    assert metadata[b"acknowledgement"] == b"thanks"
+    assert metadata[b"n_samples"] == b"4"
+    assert metadata[b"interval_level"] == b"0.9"
+    assert json.loads(metadata[b"tree"]) == TREE.to_dict()
+
+
+def test_concentrations_on_request(part: PredictionPart) -> None:
+    table = part_table(part, TREE, {}, keep_concentrations=True)
+    kept = np.array(table["bar_no_concentrations"].to_pylist())
+    np.testing.assert_array_equal(kept, part.concentrations[:, :, TREE.answers.index("bar_no")])
+
+
+def test_every_row_of_a_mismatch_is_marked(part: PredictionPart) -> None:
+    marked = PredictionPart(part.ids, part.ra, part.dec, part.concentrations, ("pixels: 64 in the model", "b"))
+    assert part_table(marked, TREE, {})["recipe_mismatch"].to_pylist() == ["pixels: 64 in the model; b"] * 6
+    assert "recipe_mismatch" not in part_table(part, TREE, {}).column_names
+
+
+def test_an_empty_part_keeps_its_columns(part: PredictionPart) -> None:
+    empty = PredictionPart([], np.zeros(0), np.zeros(0), part.concentrations[:0])
+    table = part_table(empty, TREE, {}, keep_concentrations=True)
+    assert table.num_rows == 0
+    assert (
+        table.schema.remove_metadata() == part_table(part, TREE, {}, keep_concentrations=True).schema.remove_metadata()
+    )
+
+
+def test_a_written_part_is_whole_and_the_same_bytes_again(part: PredictionPart, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_part(tmp_path / name / "part.parquet", part_table(part, TREE, {"seed": 1}))
+    assert (tmp_path / "a/part.parquet").read_bytes() == (tmp_path / "b/part.parquet").read_bytes()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["part.parquet"]
+    assert pq.read_table(tmp_path / "a/part.parquet").num_rows == 6
+
+
+def test_parts_are_small() -> None:
+    many = PredictionPart(["x"] * 10_001, np.zeros(10_001), np.zeros(10_001), np.ones((10_001, 1, 34), np.float32))
+    with pytest.raises(PredictionError, match="10001 galaxies"):
+        part_table(many, TREE, {})

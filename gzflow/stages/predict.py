@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from matplotlib.figure import Figure
 
 from gzflow import __version__
@@ -23,7 +23,7 @@ from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figu
 from gzflow.evaluation.ranking import top_galaxies
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.export import part_table, write_part
-from gzflow.prediction.predict import predict_shard
+from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST
 from gzflow.shards.reader import ShardReader
@@ -33,6 +33,7 @@ from gzflow.surveys import load_survey
 from gzflow.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
+_turn = Lock()
 
 GALLERY = 5
 PIN = "run.json"
@@ -189,15 +190,17 @@ def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG00
     part = Path(chunk.part)
     if part.is_file() and pq.read_metadata(part).num_rows == chunk.n:
         return Counts(n_in=chunk.n, done=chunk.n, reused=chunk.n)
-    model = _model(chunk.model_folder)
-    predicted = predict_shard(
-        model,
-        ShardReader(Path(chunk.shard)),
-        n_samples=chunk.samples,
-        seed=chunk.seed,
-        allow_recipe_mismatch=chunk.allow_recipe_mismatch,
-    )
-    table = part_table(predicted, model.tree, chunk.metadata, keep_concentrations=chunk.keep_concentrations)
+    # One part at a time a process: the network keeps every core or the accelerator busy by itself.
+    with _turn:
+        predictor = _predictor(chunk.model_folder)
+        predicted = predictor.predict(
+            ShardReader(Path(chunk.shard)),
+            n_samples=chunk.samples,
+            seed=chunk.seed,
+            allow_recipe_mismatch=chunk.allow_recipe_mismatch,
+        )
+    tree = predictor.model.tree
+    table = part_table(predicted, tree, chunk.metadata, keep_concentrations=chunk.keep_concentrations)
     write_part(part, table)
     return Counts(n_in=chunk.n, done=table.num_rows).balanced(f"prediction of {part.name}")
 
@@ -249,10 +252,9 @@ def _refuse_other_unfinished(folder: Path, pinned: Mapping[str, Any]) -> None:
 
 
 @lru_cache(maxsize=2)
-def _model(folder: str) -> Morphology:
-    """The model, loaded once a process."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Morphology.load(Path(folder), device)
+def _predictor(folder: str) -> Predictor:
+    """The model made ready, once a process."""
+    return Predictor(Morphology.load(Path(folder)))
 
 
 def _gallery(plan_: PredictPlan) -> Figure:

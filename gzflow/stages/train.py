@@ -21,7 +21,7 @@ from gzflow.evaluation.metrics import Evaluation, evaluate
 from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import Morphology
 from gzflow.posterior import fractions
-from gzflow.prediction.predict import predict_shard
+from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
 from gzflow.shards.reader import ShardSet
 from gzflow.sky import crossmatch
@@ -246,10 +246,8 @@ def _describe(run: TrackedRun, chunk: TrainChunk, shards: ShardSet) -> None:
 
 def _evaluate(result: TrainResult, shards: ShardSet, folder: Path) -> tuple[Evaluation | None, int]:
     """Scores on the test galaxies, whose samples are kept for reports; and the number left out as leaked."""
-    parts = [
-        predict_shard(result.model, reader, n_samples=SAMPLES, seed=result.config.seed)
-        for reader in shards.readers("test")
-    ]
+    predictor = Predictor(result.model)
+    parts = [predictor.predict(reader, n_samples=SAMPLES, seed=result.config.seed) for reader in shards.readers("test")]
     n_answers = len(shards.tree.answers)
     ids = [id_str for part in parts for id_str in part.ids]
     concentrations = np.concatenate(

@@ -35,10 +35,11 @@ def table(key: str, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         create_table_artifact([dict(row) for row in rows], key=key, description=title)
 
 
-def picture(key: str, title: str, png: bytes) -> None:
-    """Put a picture on the flow run, inside the page: no file server is needed to see it."""
+def picture(key: str, title: str, content: bytes) -> None:
+    """Put a PNG or JPEG on the flow run, inside the page: no file server is needed to see it."""
     if _on_a_run():
-        url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
+        url = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
         create_image_artifact(url, key=key, description=title)
 
 

@@ -198,7 +198,7 @@ def _rule(n: int) -> tuple[Array, Array, Array, Array]:
     integrals = np.empty((n, n))
     integrals[:, 0] = nodes + 1
     integrals[:, 1:] = (vandermonde[:, 2 : n + 1] - vandermonde[:, : n - 1]) / (2 * degrees[1:] + 1)
-    barycentric: Array = (-1.0) ** degrees * np.sqrt((1 - nodes**2) * weights)
+    barycentric = np.asarray((-1.0) ** degrees * np.sqrt((1 - nodes**2) * weights), np.float64)
     return nodes, weights, integrals @ coefficients, barycentric
 
 

@@ -42,7 +42,7 @@ class Fit(LightningModule):
 
     def __init__(self, model: Morphology, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
-        self.model = model
+        self.model = _with_quick_statistics(model)
         self.config = config
         self.total_steps = total_steps
         self.average = cast("Morphology", averaged_copy(model)) if config.average else None
@@ -147,3 +147,15 @@ class Fit(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the history up again."""
         self.history = [EpochMetrics(**epoch) for epoch in checkpoint["history"]]
+
+
+def _with_quick_statistics(model: Morphology) -> Morphology:
+    """The model, its batch normalisations following the data within tens of steps.
+
+    Some encoders average over hundreds of steps (momentum 0.01): on a small set their statistics would stay behind the
+    weights for many epochs, and validation would judge another network than the one that is trained.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = max(module.momentum, 0.1)
+    return model

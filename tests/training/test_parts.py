@@ -10,9 +10,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from gzflow.errors import TrainingError
+from gzflow.model.morphology import Morphology
+from gzflow.model.spec import ModelSpec, SurveyTree
 from gzflow.recipe import ImageRecipe
 from gzflow.training.averaging import averaged_copy, update_average
 from gzflow.training.config import TrainConfig
+from gzflow.training.fit import Fit
 from gzflow.training.metrics import EpochMetrics, RunningNLL
 from gzflow.training.schedule import warm_cosine
 from gzflow.tree import DecisionTree, Question
@@ -137,3 +140,19 @@ def test_fingerprint_follows_the_result_only() -> None:
 def test_wrong_options_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TrainConfig.model_validate(values)
+
+
+def test_statistics_of_slow_encoders_are_quickened() -> None:
+    spec = ModelSpec(
+        encoder="mobilenet_v3_small",
+        trees=(SurveyTree(survey="toy", tree=TREE.to_dict()),),
+        recipe=ImageRecipe(pixels=32),
+        input_pixels=32,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    model = Morphology(spec)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.01}  # as torchvision makes them
+    Fit(model, TrainConfig().resolve(100, spec.recipe), total_steps=10)
+    assert {norm.momentum for norm in norms} == {0.1}

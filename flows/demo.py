@@ -22,7 +22,7 @@ from gzflow.training.config import TrainConfig
 logger = logging.getLogger("gzflow.demo")
 
 PIXELS = 64
-EPOCHS = 16
+EPOCHS = 24
 RATE = 1000.0
 """Requests a second: a server on the same machine needs no mercy."""
 HOLES = 0.005

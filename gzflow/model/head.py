@@ -13,15 +13,22 @@ from torch import Tensor, nn
 from gzflow.errors import ModelError
 from gzflow.tree import DecisionTree, head_outputs
 
-RANGE = (1.0, 101.0)
-"""Every concentration lies strictly between: all marginals have one peak, and no answer is ruled out."""
+RANGE = (0.1, 101.0)
+"""Every concentration lies strictly between.
+
+Zoobot's heads end at 1 (Walmsley et al. 2022), which leaves one peak to every marginal. Below 1 the distribution may
+have its weight at both ends: "the volunteers agree on one of these answers, and the image does not say on which". Real
+populations are like that (the constant Dirichlet of a survey has concentrations of 0.1 to 0.7), and a head that cannot
+say so loses to that constant until it is nearly sure of every galaxy; `benchmarks/bench_concentration_range.py`
+measures by how much.
+"""
 
 _LANES = 4
 """Dropout decisions taken from one 64-bit hash, 16 bits each."""
 
 
 class ConcentrationHead(nn.Module):
-    """Dropout, then one linear layer, then 1 + 100 sigmoid.
+    """Dropout, then one linear layer, then a sigmoid scaled to `RANGE`.
 
     Dropout stands here and nowhere else in the model, so that drawing T dropout samples of a galaxy needs its encoder
     features once: `sample` has the law of T passes through the whole network at hardly more than the price of one.

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import ks_2samp
 
 from gzflow.errors import ModelError
-from gzflow.model.head import ConcentrationHead, galaxy_keys
+from gzflow.model.head import RANGE, ConcentrationHead, galaxy_keys
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("shape", ("round", "disk", "odd")), Question("bar", ("yes", "no"))))
@@ -27,13 +27,14 @@ def features() -> torch.Tensor:
 
 def test_concentrations_stay_inside_the_range(head: ConcentrationHead, features: torch.Tensor) -> None:
     found = head(features * 1000)
-    assert ((found >= 1) & (found <= 101)).all()
+    low, high = RANGE
+    assert ((found >= low) & (found <= high)).all()
 
 
 def test_start_gives_every_galaxy_the_wanted_answer(head: ConcentrationHead, features: torch.Tensor) -> None:
-    head.start_from([3.0, 50, 1.5, 7, 99])
+    head.start_from([3.0, 50, 0.5, 7, 99])
     found = head(torch.zeros(1, DIM))
-    torch.testing.assert_close(found, torch.tensor([[3.0, 50, 1.5, 7, 99]]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, torch.tensor([[3.0, 50, 0.5, 7, 99]]), rtol=1e-4, atol=1e-4)
     # The spread over galaxies is small, but not zero.
     assert 0 < float((head(features)[:, 1] - 50).abs().max().detach()) < 20
 
@@ -73,7 +74,7 @@ def test_masks_keep_the_right_share_of_each_feature() -> None:
         head.linear.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]))
         head.linear.bias.zero_()
         found = head.sample(torch.ones(1, 3), 20_000)[0]
-    dropped = (found == 51).float()  # logit 0
+    dropped = (found == sum(RANGE) / 2).float()  # logit 0
     np.testing.assert_allclose(dropped.mean(0), 0.3, atol=0.015)
     assert abs(float(torch.corrcoef(dropped.T)[0, 1])) < 0.03
 

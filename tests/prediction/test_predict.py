@@ -9,6 +9,7 @@ from torch import nn
 
 from gzflow.errors import PredictionError, RecipeMismatch
 from gzflow.model.encoders import build_encoder
+from gzflow.model.head import RANGE
 from gzflow.model.morphology import Morphology
 from gzflow.model.spec import ModelSpec, SurveyTree
 from gzflow.posterior import fractions
@@ -91,8 +92,9 @@ def test_predictions_are_those_of_the_model(model: Morphology, reader: ShardRead
     part = predict_shard(model, reader, n_samples=2000, batch_size=7, device="cpu")
     with torch.no_grad():
         plain = model(reader.images(slice(None)))
-    logits = np.log((part.concentrations - 1) / (101 - part.concentrations)).mean(1)
-    np.testing.assert_allclose(logits, torch.logit((plain - 1) / 100).numpy(), atol=0.03)
+    low, high = RANGE
+    logits = np.log((part.concentrations - low) / (high - part.concentrations)).mean(1)
+    np.testing.assert_allclose(logits, torch.logit((plain - low) / (high - low)).numpy(), atol=0.03)
     assert (part.concentrations.std(1) > 0).all()
 
 

@@ -11,17 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from gzflow.errors import ModelError
+from gzflow.model.spec import RANGE
 from gzflow.tree import DecisionTree, head_outputs
-
-RANGE = (0.1, 101.0)
-"""Every concentration lies strictly between.
-
-Zoobot's heads end at 1 (Walmsley et al. 2022), which leaves one peak to every marginal. Below 1 the distribution may
-have its weight at both ends: "the volunteers agree on one of these answers, and the image does not say on which". Real
-populations are like that (the constant Dirichlet of a survey has concentrations of 0.1 to 0.7), and a head that cannot
-say so loses to that constant until it is nearly sure of every galaxy; `benchmarks/bench_concentration_range.py`
-measures by how much.
-"""
 
 _LANES = 4
 """Dropout decisions taken from one 64-bit hash, 16 bits each."""
@@ -41,6 +32,8 @@ class ConcentrationHead(nn.Module):
         One concentration an answer.
     dropout
         Probability of dropping a feature, rounded to 1/65536.
+    bounds
+        Open range of the concentrations.
 
     Raises
     ------
@@ -48,8 +41,9 @@ class ConcentrationHead(nn.Module):
         A tree with check-box questions, or a dropout outside [0, 1).
     """
 
-    def __init__(self, dim: int, tree: DecisionTree, dropout: float) -> None:
+    def __init__(self, dim: int, tree: DecisionTree, dropout: float, bounds: tuple[float, float] = RANGE) -> None:
         super().__init__()
+        self.bounds = bounds
         if head_outputs(tree) != len(tree.answers):
             boxes = ", ".join(question.name for question in tree.questions if question.multiple_choice)
             raise ModelError(
@@ -65,7 +59,7 @@ class ConcentrationHead(nn.Module):
 
     def start_from(self, concentrations: ArrayLike) -> None:
         """Make the head answer `concentrations` (n_answers,) for every galaxy, until it has learnt better."""
-        low, high = RANGE
+        low, high = self.bounds
         wanted = torch.as_tensor(concentrations, dtype=torch.float64).clamp(low + 0.02, high - 1.0)
         with torch.no_grad():
             self.linear.bias.copy_(torch.logit((wanted - low) / (high - low)))
@@ -107,7 +101,7 @@ class ConcentrationHead(nn.Module):
         # Always in float32: in half precision the steps between concentrations near 100 would be 0.5.
         with torch.autocast(features.device.type, enabled=False):
             logits = self.linear(features)
-        low, high = RANGE
+        low, high = self.bounds
         return low + (high - low) * torch.sigmoid(logits)
 
 

@@ -57,7 +57,7 @@ class Morphology(nn.Module):
         )
         # With channels last, convolutions are 1.2-2 times as fast on CPU and on tensor cores.
         self.encoder = encoder.to(memory_format=torch.channels_last)
-        self.head = ConcentrationHead(dim, spec.tree, spec.dropout)
+        self.head = ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations)
         self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
 

@@ -12,6 +12,15 @@ from gzflow.recipe import ImageRecipe
 from gzflow.tree import DecisionTree
 
 FORMAT_VERSION = 1
+RANGE = (0.1, 101.0)
+"""Every concentration lies strictly between.
+
+Zoobot's heads end at 1 (Walmsley et al. 2022), which leaves one peak to every marginal. Below 1 the distribution may
+have its weight at both ends: "the volunteers agree on one of these answers, and the image does not say on which". Real
+populations are like that (the constant Dirichlet of a survey has concentrations of 0.1 to 0.7), and a head that cannot
+say so loses to that constant until it is nearly sure of every galaxy; `benchmarks/bench_concentration_range.py`
+measures by how much.
+"""
 
 
 class SurveyTree(BaseModel):
@@ -44,6 +53,8 @@ class ModelSpec(BaseModel):
         Stride of the encoder's first convolution; None is the architecture's own.
     dropout
         Before the head, and nowhere else.
+    concentrations
+        Open range of the head's outputs.
     trees
         The surveys that the head answers for, in the order of its outputs. One, today.
     recipe
@@ -66,6 +77,7 @@ class ModelSpec(BaseModel):
     encoder: str = "efficientnet_b0"
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
     trees: Annotated[tuple[SurveyTree, ...], Field(min_length=1, max_length=1)]
     recipe: ImageRecipe
     input_pixels: Annotated[int, Field(ge=16)]
@@ -81,6 +93,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"input_pixels {self.input_pixels} is more than the {self.recipe.pixels} px of the images")
         if not len(self.mean) == len(self.std) == self.recipe.n_channels:
             raise ValueError(f"mean and std need {self.recipe.n_channels} numbers each, one a channel")
+        if self.concentrations[0] >= self.concentrations[1]:
+            raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
         return self
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gzflow.model.spec import default_input_pixels
+from gzflow.model.spec import RANGE, default_input_pixels
 from gzflow.recipe import ImageRecipe
 
 SMALL_SET = 5_000
@@ -31,6 +31,8 @@ class TrainConfig(BaseModel):
         Side of what the encoder sees; "auto": see `gzflow.model.spec.default_input_pixels`.
     dropout
         Before the head.
+    concentrations
+        Range of the head's outputs; (1, 101) is Zoobot's, see `gzflow.model.spec.RANGE` for why it is not ours.
     epochs
         At most; the learning rate follows a cosine to the last of them.
     patience
@@ -68,6 +70,7 @@ class TrainConfig(BaseModel):
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     input_pixels: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
     epochs: Annotated[int, Field(ge=1)] = 50
     patience: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
@@ -89,6 +92,8 @@ class TrainConfig(BaseModel):
     def _ranges(self) -> Self:
         if self.zoom[0] > self.zoom[1]:
             raise ValueError(f"zoom runs from {self.zoom[0]} down to {self.zoom[1]}: put the smaller scale first")
+        if self.concentrations[0] >= self.concentrations[1]:
+            raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
         return self
 
     def resolve(self, n_train: int, recipe: ImageRecipe) -> TrainConfig:

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 
 from gzflow.durable import write_json
 from gzflow.errors import TrainingError
-from gzflow.model.head import RANGE
 from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
 from gzflow.model.morphology import Morphology
 from gzflow.model.spec import ModelSpec, SurveyTree
@@ -234,6 +233,7 @@ def _new_model(shards: ShardSet, config: TrainConfig) -> Morphology:
         encoder=config.encoder,
         stem_stride=config.stem_stride,
         dropout=config.dropout,
+        concentrations=config.concentrations,
         trees=(SurveyTree(survey=shards.survey, tree=shards.tree.to_dict()),),
         recipe=shards.recipe,
         input_pixels=config.input_pixels,
@@ -241,7 +241,7 @@ def _new_model(shards: ShardSet, config: TrainConfig) -> Morphology:
         std=std,
         training_fingerprint=_fingerprint(shards, config),
     )
-    low, high = RANGE
+    low, high = config.concentrations
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Morphology(spec)

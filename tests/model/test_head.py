@@ -6,7 +6,8 @@ import torch
 from scipy.stats import ks_2samp
 
 from gzflow.errors import ModelError
-from gzflow.model.head import RANGE, ConcentrationHead, galaxy_keys
+from gzflow.model.head import ConcentrationHead, galaxy_keys
+from gzflow.model.spec import RANGE
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("shape", ("round", "disk", "odd")), Question("bar", ("yes", "no"))))

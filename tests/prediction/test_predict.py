@@ -9,9 +9,8 @@ from torch import nn
 
 from gzflow.errors import PredictionError, RecipeMismatch
 from gzflow.model.encoders import build_encoder
-from gzflow.model.head import RANGE
 from gzflow.model.morphology import Morphology
-from gzflow.model.spec import ModelSpec, SurveyTree
+from gzflow.model.spec import RANGE, ModelSpec, SurveyTree
 from gzflow.posterior import fractions
 from gzflow.prediction.folding import folded
 from gzflow.prediction.predict import Predictor, predict_shard

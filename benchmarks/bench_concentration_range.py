@@ -72,9 +72,8 @@ def main() -> None:
                 found = torch.cat([result.model(part) for part in np.array_split(images, 4)])
             loss = dirichlet_multinomial_nll(votes, found, data.tree)
             seconds = sum(epoch["seconds"] for epoch in result.history)
-            print(
-                f"concentrations in ({bounds[0]:g}, {bounds[1]:g})     test NLL {loss.sum(1).mean():.2f}  {seconds:.0f} s"
-            )
+            shown = f"({bounds[0]:g}, {bounds[1]:g})"
+            print(f"concentrations in {shown:<12} test NLL {loss.sum(1).mean():.2f}  {seconds:.0f} s")
 
 
 if __name__ == "__main__":

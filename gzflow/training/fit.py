@@ -80,6 +80,9 @@ class Fit(LightningModule):
     def training_step(self, batch: Batch) -> Tensor:
         """Sum over questions, mean over galaxies."""
         images, votes = batch
+        if len(votes) == 1:
+            # Batch normalisation needs two: in a set of one, the galaxy stands beside itself.
+            images, votes = images.repeat(2, 1, 1, 1), votes.repeat(2, 1)
         # On an accelerator nobody waits for the values: the sums are looked at when the epoch ends.
         validate = self.device.type == "cpu"
         nll = dirichlet_multinomial_nll(votes, self._forward(images), self.model.tree, validate=validate)

@@ -123,3 +123,25 @@ def test_deployments_name_flows_that_exist():
         flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
         flow.validate_parameters({"survey": "decals"} | entry.get("parameters", {}) if name != "demo_pipeline" else {})
         assert json.dumps(flow.parameters.model_dump(), default=str)
+
+
+@pytest.mark.slow
+def test_real_decals_files_go_through_the_flows(gzflow, home: Path, shared_data: Path):
+    folder = shared_data / "gz_samples" / "galaxy_zoo_decals"
+    images = [word for part in (1, 2, 3, 4) for word in ("--images", folder / f"gz_decals_dr5_png_part{part}")]
+    catalog = folder / "gz_decals_volunteers_5.csv"
+    said = gzflow("pipeline", "decals", "--catalog", catalog, *images, "--pixels", "64", "--epochs", "1").stderr
+    assert "12 images belong to no catalog row" in said
+    assert "6 galaxies predicted by gzflow-decals" in said
+    page = (home / "reports" / "decals" / "report.html").read_text()
+    assert "Walmsley" in page
+
+
+@pytest.mark.slow
+def test_three_real_gz2_rows_go_through_the_flows(gzflow, shared_data: Path):
+    folder = shared_data / "gz_samples" / "galaxy_zoo_2"
+    said = gzflow(
+        "pipeline", "gz2", "--catalog", folder / "gz2_hart16.csv", "--mapping", folder / "gz2_filename_mapping.csv",
+        "--images", folder / "images", "--pixels", "64", "--epochs", "1",
+    ).stderr  # fmt: skip
+    assert re.search(r"[123] galaxies predicted by gzflow-gz2 version 1", said)

@@ -33,7 +33,9 @@ app = typer.Typer(
 SurveyArgument = Annotated[
     str, typer.Argument(help="A shipped survey's name (`gzflow surveys`) or the path of a TOML.")
 ]
-PixelsOption = Annotated[int | None, typer.Option(help="Side of the shard's images. Empty: the one set there is.")]
+PixelsOption = Annotated[
+    int | None, typer.Option(min=16, max=1024, help="Side of the shard's images. Empty: the one set there is.")
+]
 CatalogOption = Annotated[
     Path | None, typer.Option(help="Table of galaxies and votes: CSV, CSV.gz or Parquet. Empty: what is in the store.")
 ]
@@ -45,7 +47,8 @@ ImagesOption = Annotated[
     list[Path] | None, typer.Option(help="Folder or ZIP with images, read in place; repeatable. Empty: the service.")
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Most epochs. Empty: the default of `gzflow train`.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -105,7 +108,7 @@ def crossmatch(
 @app.command()
 def shard(
     survey: SurveyArgument,
-    pixels: Annotated[int, typer.Option(help="Side of the stored images.")] = 300,
+    pixels: SidePixels = 300,
     codec: Annotated[
         Literal["raw", "jpeg"], typer.Option(help="raw is fastest, jpeg takes a tenth of the space.")
     ] = "raw",
@@ -145,12 +148,13 @@ def predict(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
     model: Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Dropout samples of the head a galaxy.")] = 20,
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="Dropout samples of the head a galaxy.")] = 20,
     seed: SeedOption = 42,
     allow_recipe_mismatch: Annotated[
         bool, typer.Option(help="Predict on images made another way than the model's; stamps every row.")
     ] = False,
     concentrations: Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Leave an unfinished run of another model version, begin anew.")] = False,
 ) -> None:
     """Predict vote fractions with their intervals for every galaxy of a survey's shards."""
     _check_shards(survey, pixels)
@@ -166,6 +170,7 @@ def predict(
         seed=seed,
         allow_recipe_mismatch=allow_recipe_mismatch,
         keep_concentrations=concentrations,
+        fresh=fresh,
     )
     out.print(summary.sentence())
 
@@ -177,7 +182,7 @@ def pipeline(
     mapping: MappingOption = None,
     join: JoinOption = None,
     images: ImagesOption = None,
-    pixels: Annotated[int, typer.Option(help="Side of the stored images.")] = 300,
+    pixels: SidePixels = 300,
     epochs: EpochsOption = None,
     seed: SeedOption = 42,
 ) -> None:
@@ -217,10 +222,12 @@ def demo(
 
 @app.command()
 def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty: all in the store.")] = None) -> None:
-    """What is in the store, the shards, the models and the predictions."""
+    """What is in the store, the shards and the predictions."""
     from gzflow.stages.status import status as look
 
     settings = Settings.load()
+    if survey is not None and survey.endswith(".toml"):
+        survey = load_survey(survey).name
     found = look(settings, survey)
     if not found:
         out.print(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from gzflow.errors import GzflowError
@@ -38,12 +39,25 @@ class _OneLine(logging.Formatter):
         return super().format(plain).splitlines()[0]
 
 
+def _is_the_users(error: Exception) -> bool:
+    """Whether the message alone says what to change: a wrong option, an unusable folder, a server that is not there."""
+    if isinstance(error, RuntimeError):
+        return "Failed to reach API" in str(error)
+    return not isinstance(error, OSError) or error.filename is not None
+
+
 @contextmanager
 def explained_errors() -> Iterator[None]:
     """Turn a deliberate error into its message and exit code 2; anything else keeps its traceback."""
     try:
         yield
     except GzflowError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+        err.print(str(error), markup=False)
+        sys.exit(2)
+    except (ValidationError, OSError, RuntimeError) as error:
+        if not _is_the_users(error):
+            raise
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         err.print(str(error), markup=False)
         sys.exit(2)

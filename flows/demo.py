@@ -22,6 +22,7 @@ from gzflow.training.config import TrainConfig
 logger = logging.getLogger("gzflow.demo")
 
 PIXELS = 64
+GALAXIES, SEED = 2000, 42
 EPOCHS = 24
 RATE = 1000.0
 """Requests a second: a server on the same machine needs no mercy."""
@@ -32,16 +33,19 @@ FAULTS = (Fault("unavailable", share=0.01), Fault("rate-limited", share=0.01))
 
 
 @task(name="publish", cache_policy=None)
-def publish(survey: SimulatedSurvey, settings: Settings, url: str) -> SurveyFiles:
+def publish(survey: SimulatedSurvey, settings: Settings, url: str, seed: int) -> SurveyFiles:
     """Catalog, truth and survey TOML of the simulated sky, as the real survey publishes them."""
-    return survey.write(settings.home / "simulated", url, name="decals-sim", rate=RATE)
+    # Another sky is another survey: their galaxies must not meet in the store.
+    standard = (len(survey.ids), seed) == (GALAXIES, SEED)
+    name = "decals-sim" if standard else f"decals-sim-{len(survey.ids)}-{seed}"
+    return survey.write(settings.home / "simulated" / name, url, name=name, rate=RATE)
 
 
 @flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=ThreadPoolTaskRunner(max_workers=2))
 def demo_pipeline(
-    n_galaxies: Annotated[int, Field(ge=50, le=1_000_000)] = 2000,
+    n_galaxies: Annotated[int, Field(ge=50, le=1_000_000)] = GALAXIES,
     epochs: Annotated[int, Field(ge=1)] = EPOCHS,
-    seed: Annotated[int, Field(ge=0)] = 42,
+    seed: Annotated[int, Field(ge=0)] = SEED,
 ) -> ReportSummary:
     """Simulate a survey, serve it on loopback, and run the pipeline on it.
 
@@ -53,7 +57,7 @@ def demo_pipeline(
     settings = Settings.load()
     survey = SimulatedSurvey.draw("decals", n_galaxies, seed, pixels=PIXELS)
     with LoopbackServices(survey.sky(holes=HOLES), faults=FAULTS, seed=seed) as services:
-        files = publish(survey, settings, services.url)
+        files = publish(survey, settings, services.url, seed)
         source = IngestSource(survey=str(files.toml), catalog=str(files.catalog))
         return steps(source, settings, pixels=PIXELS, config=TrainConfig(epochs=epochs, seed=seed))
 

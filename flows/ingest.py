@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import artifacts
 from flows.chunks import run_chunks
 from flows.progress import Progress
+from flows.retries import may_pass
 from gzflow.errors import ServiceUnavailable
 from gzflow.settings import Settings
 from gzflow.stages import ingest as stage
@@ -35,6 +36,7 @@ def plan_images(source: stage.IngestSource, settings: Settings) -> stage.IngestP
     retries=RETRIES,
     retry_delay_seconds=[10, 60, 300],
     retry_jitter_factor=0.5,
+    retry_condition_fn=may_pass,
     cache_policy=None,
 )
 def images(chunk: stage.IngestChunk, settings: Settings) -> Counts:
@@ -51,9 +53,9 @@ def images(chunk: stage.IngestChunk, settings: Settings) -> Counts:
 
 
 @task(name="accounting", cache_policy=None)
-def account(source: stage.IngestSource, settings: Settings, catalog: Counts) -> stage.IngestSummary:
+def account(source: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     """Every galaxy in exactly one of done, filtered, failed, to do."""
-    return stage.finish(source, settings, catalog)
+    return stage.finish(source, settings)
 
 
 def source(
@@ -78,10 +80,10 @@ def source(
 
 def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     """The tasks of an ingest, inside whatever flow is running."""
-    rows = read_catalog(what, settings)
+    read_catalog(what, settings)
     plan = plan_images(what, settings)
     run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
-    summary = account(what, settings, rows)
+    summary = account(what, settings)
     artifacts.page("ingest", f"Ingest of {summary.survey}", summary.counts, summary.notes)
     artifacts.table(
         "ingest-failures",

@@ -24,12 +24,15 @@ from gzflow.training.config import TrainConfig
 def steps(
     source: IngestSource, settings: Settings, *, pixels: int, config: TrainConfig, samples: int = 20
 ) -> ReportSummary:
-    """All stages in order, inside whatever flow is running."""
+    """All stages in order, inside whatever flow is running.
+
+    The catalogue is made by the model that was trained here, champion or not: the report's scores are that model's.
+    """
     ingested = ingest_flow.steps(source, settings)
     sharded = shard_flow.steps(source.survey, settings, pixels=pixels)
     trained = train_flow.steps(source.survey, settings, pixels=pixels, config=config)
     predicted = predict_flow.steps(
-        PredictOptions(survey=source.survey, pixels=pixels, samples=samples, seed=config.seed), settings
+        PredictOptions(source.survey, pixels, model=trained.version, samples=samples, seed=config.seed), settings
     )
     return report_flow.steps(PipelineRun(source.survey, ingested, sharded, trained, predicted), settings)
 

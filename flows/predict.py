@@ -11,6 +11,7 @@ from pydantic import Field
 from flows import artifacts
 from flows.chunks import run_chunks
 from flows.progress import Progress
+from flows.retries import may_pass
 from gzflow.settings import Settings
 from gzflow.stages import predict as stage
 from gzflow.stages.counts import Counts
@@ -22,7 +23,14 @@ def pin(options: stage.PredictOptions, settings: Settings) -> stage.PredictPlan:
     return stage.plan(options, settings)
 
 
-@task(name="predict", retries=2, retry_delay_seconds=[5, 30], retry_jitter_factor=0.5, cache_policy=None)
+@task(
+    name="predict",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=may_pass,
+    cache_policy=None,
+)
 def predict_part(chunk: stage.PredictChunk, settings: Settings) -> Counts:
     """One part of the catalogue."""
     return stage.run_chunk(chunk, settings)

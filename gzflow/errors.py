@@ -20,6 +20,7 @@
     │   │   ├── BlankImage           black, grey or a text tile
     │   │   ├── BadPixels            too much of a band was not observed
     │   │   ├── MissingImage         no file in the given folders or archives
+    │   │   ├── ChangedImage         not the file that was ingested
     │   │   └── Refused              the service answered 4xx
     │   └── TransientCutoutError     worth asking again
     │       ├── RateLimited          429 or a Retry-After
@@ -189,6 +190,12 @@ class MissingImage(PermanentCutoutError):
     """No file in the given folders or archives."""
 
     reason = "missing-image"
+
+
+class ChangedImage(PermanentCutoutError):
+    """Not the file that was ingested."""
+
+    reason = "changed"
 
 
 class Refused(PermanentCutoutError):

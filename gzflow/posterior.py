@@ -61,9 +61,8 @@ def intervals(concentrations: ArrayLike, tree: DecisionTree, level: float = 0.9)
 
     Notes
     -----
-    The probability below each bound is within 1e-6 of what it should be for concentrations of 1 or more (all that a
-    head gives), and within 1e-4 down to 0.1. About 4,000 galaxies a second and core at 20 samples of 34 answers
-    (``benchmarks/bench_posterior.py``).
+    The probability below each bound is within 1e-6 of what it should be for concentrations of 1 or more, and within
+    1e-4 down to 0.1, where a head's range ends. ``benchmarks/bench_posterior.py`` measures the rate.
     """
     if not 0 < level < 1:
         raise PredictionError(f"level is {level}", expected="above 0 and below 1, as 0.9")

@@ -19,6 +19,8 @@ from gzflow.surveys.survey import Survey
 
 log = logging.getLogger(__name__)
 STAGE = "catalog"
+MISSING_ID = "missing-id"
+"""Reason of a row that no id names; such a failure belongs to the file, not to a galaxy."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class CatalogTable:
         Largest distance, in votes, between published votes and the whole number kept.
     notes
         What a person should know: galaxies without position, tables that were not given.
+    filtered_ids
+        Ids that only rows left out carry: an earlier read without the filter may have stored them.
     """
 
     galaxies: pl.DataFrame
@@ -55,6 +59,7 @@ class CatalogTable:
     failures: tuple[Failure, ...]
     rounding_residual: float
     notes: tuple[str, ...]
+    filtered_ids: tuple[str, ...] = ()
 
     @property
     def n_failed(self) -> int:
@@ -101,6 +106,7 @@ def read_catalog(
     source = assembled(survey, path, joins or {})
     frame = _filtered(survey, source.frame, path)
     n_read, n_filtered = len(source.frame), len(source.frame) - len(frame)
+    every_id = source.frame[survey.catalog.id].cast(pl.String)
     frame, failures = _identified(survey, frame, path)
     frame, misplaced = _positioned(survey, frame)
     votes = whole_votes(survey, frame, where=str(path))
@@ -129,7 +135,10 @@ def read_catalog(
             fix="check the column names in the survey's [catalog]",
         )
     notes = [*source.notes, *votes.notes, *notes, *_remarks(survey, galaxies)]
-    table = CatalogTable(galaxies, counts, n_read, n_filtered, tuple(failures), votes.residual, tuple(notes))
+    filtered = every_id.filter(~every_id.is_in(frame["__id"].to_list())).drop_nulls() if n_filtered else every_id[:0]
+    table = CatalogTable(
+        galaxies, counts, n_read, n_filtered, tuple(failures), votes.residual, tuple(notes), tuple(filtered)
+    )
     log.info("%s: %d rows, %d left out, %d failed", path.name, n_read, n_filtered, table.n_failed)
     return table
 
@@ -196,7 +205,7 @@ def _identified(survey: Survey, frame: pl.DataFrame, path: Path) -> tuple[pl.Dat
     frame = frame.with_columns(as_ids(frame[column], f"{path}, column {column!r}").alias("__id"))
     unnamed = frame["__id"].is_null()
     failures = [
-        Failure(f"row {row + 1} of those kept", STAGE, "missing-id", f"column {column!r} is empty")
+        Failure(f"row {row + 1} of those kept", STAGE, MISSING_ID, f"column {column!r} is empty")
         for row in unnamed.arg_true().to_list()
     ]
     frame = frame.filter(~unnamed)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, in
 from gzflow.catalog import schema
 from gzflow.catalog.database import BATCH, IDS, Database
 from gzflow.catalog.failure import Failure
-from gzflow.catalog.read import STAGE, CatalogTable
+from gzflow.catalog.read import MISSING_ID, STAGE, CatalogTable
 from gzflow.errors import StoreError
 from gzflow.surveys.survey import Survey
 from gzflow.tree import DecisionTree
@@ -130,7 +130,7 @@ class CatalogStore:
             with self._database.writing() as connection:
                 self._database.upsert(connection, schema.galaxies, [base | row for row in galaxy_rows])
                 self._database.upsert(connection, votes, vote_rows)
-        unusable = [failure.id_str for failure in table.failures]
+        unusable = [*(failure.id_str for failure in table.failures), *table.filtered_ids]
         with self._database.writing() as connection:
             for ids in _chunks(unusable):
                 connection.execute(delete(schema.galaxies).where(_of(schema.galaxies, survey.name, ids)))
@@ -138,7 +138,11 @@ class CatalogStore:
             known = select(schema.galaxies.c.id_str).where(schema.galaxies.c.survey == survey.name)
             old = schema.failures.c
             connection.execute(
-                delete(schema.failures).where(old.survey == survey.name, old.stage == STAGE, old.id_str.in_(known))
+                delete(schema.failures).where(
+                    old.survey == survey.name,
+                    old.stage == STAGE,
+                    or_(old.id_str.in_(known), old.reason == MISSING_ID),
+                )
             )
         self.record_failures(survey.name, table.failures)
 

@@ -142,8 +142,13 @@ class Morphology(nn.Module):
             # The random start of the weights is overwritten; the caller's generator must not notice it.
             with torch.random.fork_rng(devices=[]):
                 model = cls(spec)
-            model.load_state_dict(load_safetensors(content))
-        except (SafetensorError, RuntimeError) as error:
+            # A fresh state keeps the versions of its modules, which a file of bare tensors does not have.
+            state, stored = model.state_dict(), load_safetensors(content)
+            if missing := state.keys() ^ stored.keys():
+                raise RuntimeError(f"tensors on one side only: {', '.join(sorted(missing)[:5])}")
+            state.update(stored)
+            model.load_state_dict(state)
+        except (SafetensorError, RuntimeError, ValueError) as error:
             raise ModelError(
                 f"the weights do not fit encoder {spec.encoder!r} and its head: {error}",
                 where=str(path),

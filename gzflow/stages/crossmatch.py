@@ -90,7 +90,7 @@ def run_chunk(chunk: CrossmatchChunk, settings: Settings) -> CrossmatchSummary:
         left, right = (store.galaxies(name).select("id_str", "ra", "dec") for name in (chunk.left, chunk.right))
         matches = crossmatch(left, right, chunk.radius_arcsec, chunk.how)
         store.record_crossmatch(chunk.left, chunk.right, chunk.radius_arcsec, chunk.how, matches)
-    file = settings.home / "crossmatch" / f"{chunk.left}-{chunk.right}.parquet"
+    file = settings.home / "crossmatch" / f"{chunk.left}__{chunk.right}.parquet"
     with replacing(file) as temporary:
         matches.write_parquet(temporary)
     median = matches["separation_arcsec"].median() if len(matches) else None

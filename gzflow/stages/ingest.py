@@ -6,6 +6,7 @@ import asyncio
 import csv
 import hashlib
 import io
+import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from gzflow.catalog.failure import Failure
 from gzflow.catalog.read import read_catalog
@@ -133,7 +136,12 @@ def check(source: IngestSource) -> Survey:
             problems.append(f"survey {survey.name} names no position columns, so no service can be asked")
         else:
             problems += services.problems(survey.cutout, survey.image.recipe)
-    elif survey.archive is None and survey.catalog.image is None:
+    elif not problems:
+        try:
+            _image_files(source.images, _versions(source.images))
+        except SettingsError as error:
+            problems += error.problems or [error.what]
+    if source.images and survey.archive is None and survey.catalog.image is None:
         problems.append(
             f"survey {survey.name} does not say where an image lies: add catalog.image or [archive] member to its TOML"
         )
@@ -186,14 +194,14 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
     if not source.images and survey.cutout is not None:
         chunk = max(8, min(CHUNK, int(survey.cutout.rate * CHUNK_SECONDS)))
     with CatalogStore(settings.catalog_url) as store:
-        galaxies = store.galaxies(survey.name)["id_str"].to_list()
+        named = dict(store.galaxies(survey.name).select("id_str", "image").iter_rows())
         ledger = store.cutouts(survey.name)
+    galaxies = list(named)
     state = dict(zip(ledger["id_str"], ledger["state"], strict=True))
-    reason = dict(zip(ledger["id_str"], ledger["reason"], strict=True))
-    # A file that was missing may have been put there since; every other final answer stays unless asked again.
-    final = {"no-coverage", "failed"} if not source.retry_failed else set()
-    finished = {i for i in galaxies if state.get(i) == "done"}
-    given_up = {i for i in galaxies if state.get(i) in final and reason.get(i) != MissingImage.reason}
+    # A service's final answer stays unless it is asked for again; files cost nothing to look at once more.
+    final = {"no-coverage", "failed"} if not (source.retry_failed or source.images) else set()
+    finished = {i for i in galaxies if state.get(i) == "done"} - _changed(source.images, named, ledger)
+    given_up = {i for i in galaxies if state.get(i) in final}
     to_do = [i for i in galaxies if i not in finished and i not in given_up]
     chunks = tuple(
         IngestChunk(source.survey, tuple(str(Path(path).absolute()) for path in source.images), tuple(part))
@@ -207,10 +215,9 @@ def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:
     """Counts of one chunk after finding or fetching its images; running it again asks only for what is missing."""
     survey = load_survey(chunk.survey)
     with CatalogStore(settings.catalog_url) as store:
-        ledger = store.cutouts(survey.name, states=["done"], ids=chunk.ids)
-        present = set(ledger["id_str"])
-        missing = [i for i in chunk.ids if i not in present]
-        rows = store.galaxies(survey.name, ids=missing).to_dicts()
+        # What a killed run fetched is not asked for again; files are simply read once more.
+        present = set() if chunk.images else set(store.cutouts(survey.name, states=["done"], ids=chunk.ids)["id_str"])
+        rows = store.galaxies(survey.name, ids=[i for i in chunk.ids if i not in present]).to_dicts()
         batches = _from_files(survey, rows, chunk.images) if chunk.images else _from_service(survey, rows, settings)
         tally = Counts(n_in=len(present), done=len(present), reused=len(present))
         for records in batches:
@@ -218,24 +225,20 @@ def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:
     return tally.balanced(f"ingest of {survey.name}")
 
 
-def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestSummary:
-    """The accounting of the whole survey as the store now has it.
-
-    Parameters
-    ----------
-    catalog
-        What `read` returned: rows that were filtered or failed before they became galaxies.
-    """
+def finish(source: IngestSource, settings: Settings) -> IngestSummary:
+    """The accounting of the whole survey as the store now has it: all its catalog files together."""
     survey = load_survey(source.survey)
     with CatalogStore(settings.catalog_url) as store:
         unclaimed = _settle_claims(store, survey.name, source.images)
         states = store.counts(survey.name)
         failures = store.failures(survey.name)
+        files = [json.loads(counts) for counts in store.ingests(survey.name)["counts"]]
+    filtered, unread = (sum(counts[key] for counts in files) for key in ("filtered", "failed"))
     counts = Counts(
-        n_in=states["galaxies"] + catalog.filtered + catalog.failed,
+        n_in=states["galaxies"] + filtered + unread,
         done=states["done"],
-        filtered=catalog.filtered,
-        failed=states["failed"] + states["no-coverage"] + catalog.failed,
+        filtered=filtered,
+        failed=states["failed"] + states["no-coverage"] + unread,
         to_do=states["to-do"],
     ).balanced(f"ingest of {survey.name}")
     notes = []
@@ -248,6 +251,8 @@ def finish(source: IngestSource, settings: Settings, catalog: Counts) -> IngestS
         columns = ["id_str", "stage", "reason", "detail"]
         write_bytes(listing, _csv(columns, failures.select(columns).iter_rows()))
         notes.append(f"{len(failures):,} failures, each with its reason: {listing}")
+    if counts.failed and not source.images:
+        notes.append("final answers of a service are asked for again with --retry-failed")
     reasons = dict(sorted(failures["reason"].value_counts().iter_rows())) if len(failures) else {}
     logger.info("%s: images %s", survey.name, counts.sentence())
     for note in notes:
@@ -347,7 +352,6 @@ def _failed(id_str: str, error: CutoutError) -> CutoutRecord:
 
 def _write_ledger(store: CatalogStore, survey: str, records: Sequence[CutoutRecord]) -> Counts:
     """Write records and the failures behind them; a galaxy that succeeds loses its old failure."""
-    store.record_cutouts(survey, records)
     store.clear_failures(survey, STAGE, [record.id_str for record in records])
     store.record_failures(
         survey,
@@ -357,6 +361,8 @@ def _write_ledger(store: CatalogStore, survey: str, records: Sequence[CutoutReco
             if record.state != "done"
         ],
     )
+    # Last, so that a run killed in between looks at these galaxies again.
+    store.record_cutouts(survey, records)
     states = [record.state for record in records]
     return Counts(
         n_in=len(records),
@@ -380,6 +386,20 @@ def _limiter(host: str, rate: float) -> RateLimiter:  # noqa: ARG001
 
 def _versions(images: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(Path(path).stat().st_mtime_ns for path in images)
+
+
+def _changed(images: tuple[str, ...], named: Mapping[str, str | None], ledger: pl.DataFrame) -> set[str]:
+    """Finished galaxies whose name now leads to another file, or to one of another size."""
+    if not images:
+        return set()
+    places = _image_files(images, _versions(images)).resolve(named).places
+    done = ledger.filter(pl.col("state") == "done").select("id_str", "path", "member", "bytes")
+    return {
+        id_str
+        for id_str, path, member, size in done.iter_rows()
+        if (place := places.get(id_str)) is not None
+        and (place != ImagePlace(path, member) or (member is None and Path(path).stat().st_size != size))
+    }
 
 
 def _settle_claims(store: CatalogStore, survey: str, images: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from gzflow.catalog.store import CatalogStore
 from gzflow.cutouts.archives import ImagePlace, read_image
 from gzflow.cutouts.picture import read_picture
 from gzflow.cutouts.resample import resample
-from gzflow.errors import CutoutError, ShardError, StoreError
+from gzflow.errors import ChangedImage, CutoutError, ShardError, StoreError
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.shards.codec import encode_jpeg
@@ -124,7 +124,8 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
         )
         for part in plan_shards(assignment.splits.tolist(), size=size)
     )
-    if not ((folder / MANIFEST).exists() and all(_written(chunk, survey) for chunk in chunks)):
+    whole = all((entry := _written(chunk, survey)) and entry.n == len(chunk.ids) for chunk in chunks)
+    if not (whole and (folder / MANIFEST).exists()):
         begin_set(folder)
     return ShardPlan(survey_name, str(folder), pixels, codec, chunks, len(table), assignment.forced)
 
@@ -134,8 +135,9 @@ def run_chunk(chunk: ShardChunk, settings: Settings) -> Counts:
     survey = load_survey(chunk.survey)
     recipe = survey.image_recipe(chunk.pixels)
     path = Path(chunk.folder) / chunk.file
-    if entry := _written(chunk, survey):
-        return Counts(n_in=len(chunk.ids), done=entry.n, reused=entry.n, failed=len(chunk.ids) - entry.n)
+    # A shard that lacks galaxies is written again: their images may be back.
+    if (entry := _written(chunk, survey)) and entry.n == len(chunk.ids):
+        return Counts(n_in=entry.n, done=entry.n, reused=entry.n)
     with CatalogStore(settings.catalog_url) as store:
         table = _table(store, survey, chunk.ids)
         images, kept_rows, failures = _images(table, recipe)
@@ -230,15 +232,26 @@ def _header(chunk: ShardChunk, survey: Survey) -> ShardHeader:
 
 
 def _written(chunk: ShardChunk, survey: Survey) -> ShardEntry | None:
+    """The finished shard's entry, if it holds this very content."""
     return reusable(Path(chunk.folder) / chunk.file, _header(chunk, survey))
 
 
 def _images(table: pl.DataFrame, recipe: ImageRecipe) -> tuple[list[NDArray[np.uint8]], list[int], list[Failure]]:
     images, kept, failures = [], [], []
-    for row, (id_str, path, member) in enumerate(table.select("id_str", "path", "member").iter_rows()):
+    columns = table.select("id_str", "path", "member", "sha256")
+    for row, (id_str, path, member, sha256) in enumerate(columns.iter_rows()):
         place = ImagePlace(path, member)
+        what = f"galaxy {id_str}: {place}"
         try:
-            pixels = read_picture(read_image(place), what=f"galaxy {id_str}: {place}", recipe_name=recipe.name)
+            content = read_image(place)
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ChangedImage(
+                    "the image is not the one that was ingested",
+                    where=what,
+                    expected=f"SHA-256 {sha256}",
+                    fix="run `gzflow ingest` again with --images: changed files are looked at anew",
+                )
+            pixels = read_picture(content, what=what, recipe_name=recipe.name)
             images.append(resample(pixels, recipe))
             kept.append(row)
         except CutoutError as error:

@@ -48,14 +48,12 @@ def status(settings: Settings, survey: str | None = None) -> list[SurveyStatus]:
 
 
 def _one(store: CatalogStore, settings: Settings, survey: str) -> SurveyStatus:
-    states = store.cutouts(survey)["state"].to_list()
-    galaxies = len(store.galaxies(survey))
-    images = {state: states.count(state) for state in ("done", "no-coverage", "failed")}
+    counts = store.counts(survey)
     failures = store.failures(survey)
     return SurveyStatus(
         survey=survey,
-        galaxies=galaxies,
-        images=images | {"to-do": galaxies - sum(images.values())},
+        galaxies=counts["galaxies"],
+        images={state: counts[state] for state in ("done", "to-do", "no-coverage", "failed")},
         reasons=dict(sorted(failures["reason"].value_counts().iter_rows())) if len(failures) else {},
         shards=_sizes(settings.home / "shards" / survey),
         predictions=_sizes(settings.predictions(survey)),

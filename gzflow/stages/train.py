@@ -29,7 +29,7 @@ from gzflow.stages.shard_sets import find_shards
 from gzflow.surveys import Survey, load_survey
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.run import Lineage, TrackedRun
+from gzflow.tracking.run import Lineage, TrackedRun, run_exists
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.trainer import TrainResult, train
@@ -197,7 +197,14 @@ def load_evaluation(folder: Path) -> tuple[Evaluation | None, list[str], np.ndar
     model = Morphology.load(folder / "model")
     with np.load(folder / TEST, allow_pickle=False) as stored:
         ids, concentrations, votes, baseline = (stored[name] for name in ("ids", "concentrations", "votes", "baseline"))
-    scored = evaluate(concentrations, votes, model.tree, baseline) if len(ids) and votes.any() else None
+    scored = None
+    if len(ids) and votes.any():
+        # A user's own labels are one vote a galaxy: floors meant for volunteers would leave nothing to score.
+        most = np.max([votes[:, part].sum(1) for part in model.tree.slices], axis=0)
+        typical = max(1, int(np.median(most[most > 0])))
+        scored = evaluate(
+            concentrations, votes, model.tree, baseline, floor=min(10, typical), fraction_floor=min(20, typical)
+        )
     return scored, ids.tolist(), concentrations, votes
 
 
@@ -220,7 +227,9 @@ def _run_id(folder: Path, settings: Settings) -> str | None:
     if not path.is_file():
         return None
     stored = json.loads(path.read_text("utf-8"))
-    return stored["run_id"] if stored["tracking_uri"] == _place(settings) else None
+    if stored["tracking_uri"] != _place(settings) or not run_exists(settings, stored["run_id"]):
+        return None  # another store, or one that was emptied: the training goes on under a new run
+    return str(stored["run_id"])
 
 
 def _place(settings: Settings) -> str:

@@ -29,7 +29,7 @@ class _Section(BaseModel):
 class About(_Section):
     """The ``[survey]`` table."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=40)]
     title: str = ""
     citation: str = ""
     licence: str = ""
@@ -202,7 +202,7 @@ def _source(name_or_path: str | Path) -> tuple[str, str]:
     path = Path(name)
     if path.is_file():
         try:
-            return path.read_text("utf-8"), str(path)
+            return path.read_text("utf-8-sig"), str(path)
         except UnicodeDecodeError as error:
             raise SurveyError(
                 "the survey file is not text", where=str(path), expected="a TOML file in UTF-8", fix=str(error)

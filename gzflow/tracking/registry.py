@@ -97,6 +97,8 @@ class Registry:
             **(tags or {}),
         }
         with tracking_errors("register the model", self.settings):
+            if (known := self._registered(name, run.id, facts["gzflow.training_fingerprint"])) is not None:
+                return self._named(run, name, known)
             model_id = self._upload(model_folder, spec, run, facts)
             self._ensure(name)
             # A server refuses paths; MLflow's own code for a database looks models:/<id> up in the global store.
@@ -105,12 +107,23 @@ class Registry:
             made = self.client.create_model_version(
                 name, source=source, run_id=run.id, tags=facts | {MODEL_ID: model_id}, model_id=model_id
             )
-            version = str(made.version)
-            first = self.alias(run.survey, "champion") is None
-            decision = NO_CHAMPION if first else "challenger: another model is champion"
-            self.client.set_model_version_tag(name, version, DECISION, decision)
-            self.client.set_tag(run.id, DECISION, decision)
-            self.set_alias(run.survey, "champion" if first else "challenger", version)
+            return self._named(run, name, str(made.version))
+
+    def _registered(self, name: str, run_id: str, fingerprint: str) -> str | None:
+        """The version that a run had registered before it was killed."""
+        for found in self.client.search_model_versions(f"name = '{name}'"):
+            if found.run_id == run_id and found.tags.get("gzflow.training_fingerprint") == fingerprint:
+                return str(found.version)
+        return None
+
+    def _named(self, run: TrackedRun, name: str, version: str) -> ModelRef:
+        """The version after giving it its alias: the first is champion, a later one challenger."""
+        champion = self.alias(run.survey, "champion")
+        first = champion in {None, version}
+        decision = NO_CHAMPION if first else "challenger: another model is champion"
+        self.client.set_model_version_tag(name, version, DECISION, decision)
+        self.client.set_tag(run.id, DECISION, decision)
+        self.set_alias(run.survey, "champion" if first else "challenger", version)
         return self.resolve(f"models:/{name}/{version}")
 
     def set_alias(self, survey: str, alias: Alias, version: str) -> None:

@@ -259,6 +259,20 @@ class TrackedRun:
                 self.client.log_artifact(self.id, str(path), folder or None)
 
 
+def run_exists(settings: Settings, run_id: str) -> bool:
+    """Whether the store still has a run of that id that was not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    client = connect(settings)
+    with tracking_errors("look up a run", settings):
+        try:
+            return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+
 def experiment(client: MlflowClient, settings: Settings, survey: str) -> str:
     """Id of the survey's experiment, made when there is none."""
     from mlflow.exceptions import MlflowException

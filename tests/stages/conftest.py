@@ -18,9 +18,9 @@ def run_ingest(settings: Settings):
     """Runs the whole stage as the flow does."""
 
     def run(source: ingest.IngestSource) -> ingest.IngestSummary:
-        rows = ingest.read(source, settings)
+        ingest.read(source, settings)
         for chunk in ingest.plan(source, settings).chunks:
             ingest.run_chunk(chunk, settings)
-        return ingest.finish(source, settings, rows)
+        return ingest.finish(source, settings)
 
     return run

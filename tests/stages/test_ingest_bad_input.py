@@ -49,10 +49,10 @@ def source(tmp_path: Path, folder: Path, rows: list[str], header: str = "id_str,
 
 
 def run(what: ingest.IngestSource, settings: Settings) -> ingest.IngestSummary:
-    rows = ingest.read(what, settings)
+    ingest.read(what, settings)
     for chunk in ingest.plan(what, settings).chunks:
         ingest.run_chunk(chunk, settings)
-    return ingest.finish(what, settings, rows)
+    return ingest.finish(what, settings)
 
 
 def test_each_bad_image_is_a_row_with_its_reason(tmp_path: Path, images: Path, settings: Settings):

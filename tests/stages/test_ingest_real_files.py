@@ -13,11 +13,11 @@ from gzflow.stages.counts import Counts, total
 
 
 def ingested(source: ingest.IngestSource, settings: Settings) -> ingest.IngestSummary:
-    rows = ingest.read(source, settings)
+    ingest.read(source, settings)
     plan = ingest.plan(source, settings)
     for chunk in plan.chunks:
         ingest.run_chunk(chunk, settings)
-    return ingest.finish(source, settings, rows)
+    return ingest.finish(source, settings)
 
 
 def sharded(survey: str, settings: Settings, pixels: int) -> shard.ShardSummary:

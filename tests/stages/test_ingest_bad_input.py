@@ -137,3 +137,56 @@ def test_an_image_lost_after_ingest_is_a_failure_not_a_crash(tmp_path: Path, ima
         assert store.failures("mine", "shard")["reason"].to_list() == ["missing-image"]
     again = shard.plan(what.survey, settings, pixels=32)
     assert total(shard.run_chunk(chunk, settings) for chunk in again.chunks).balanced("again").failed == 1
+
+
+def test_a_filter_added_later_takes_galaxies_out_and_the_sum_still_holds(tmp_path, images, settings, run_ingest):
+    what = source(tmp_path, images, ["1,a.png,1,0", "2,b.png,1,0", "3,c.png,0,1"])
+    assert run_ingest(what).counts == Counts(n_in=3, done=3)
+    toml = tmp_path / "mine.toml"
+    toml.write_text(toml.read_text().replace('image = "file"', 'image = "file"\nwhere = "ring_yes = 1"'))
+    assert run_ingest(what).counts == Counts(n_in=3, done=2, filtered=1)
+    with CatalogStore(settings.catalog_url) as store:
+        assert store.galaxies("mine")["id_str"].to_list() == ["1", "2"]
+    without_catalog = ingest.IngestSource(survey=what.survey, images=what.images)
+    assert run_ingest(without_catalog).counts == Counts(n_in=3, done=2, filtered=1)
+
+
+def test_a_replaced_image_is_looked_at_again_and_never_sharded_unseen(tmp_path, images, settings, run_ingest):
+    what = source(tmp_path, images, ["1,a.png,1,0", "2,b.png,1,0", "3,c.png,0,1"])
+    run_ingest(what)
+    first = shard.plan(what.survey, settings, pixels=32)
+    whole = shard.finish(first, total(shard.run_chunk(chunk, settings) for chunk in first.chunks))
+    cv2.imwrite(str(images / "a.png"), np.random.default_rng(9).integers(0, 255, (50, 50, 3), dtype=np.uint8))
+    other = shard.plan(what.survey, settings, pixels=48)
+    assert total(shard.run_chunk(chunk, settings) for chunk in other.chunks).failed == 1
+    with CatalogStore(settings.catalog_url) as store:
+        assert store.failures("mine", "shard")["reason"].to_list() == ["changed"]
+    assert run_ingest(what).counts.done == 3
+    again = shard.plan(what.survey, settings, pixels=32)
+    assert (
+        shard.finish(again, total(shard.run_chunk(chunk, settings) for chunk in again.chunks)).fingerprint
+        != whole.fingerprint
+    )
+
+
+def test_an_image_that_comes_back_is_sharded_by_the_next_run(tmp_path, images, settings, run_ingest):
+    what = source(tmp_path, images, ["1,a.png,1,0", "2,b.png,1,0", "3,c.png,0,1"])
+    run_ingest(what)
+    (images / "b.png").rename(tmp_path / "away.png")
+    for expected in (2, 3):
+        plan = shard.plan(what.survey, settings, pixels=32)
+        counts = total(shard.run_chunk(chunk, settings) for chunk in plan.chunks)
+        assert counts.done == expected
+        shard.finish(plan, counts)
+        if expected == 2:
+            (tmp_path / "away.png").rename(images / "b.png")
+    with CatalogStore(settings.catalog_url) as store:
+        assert store.failures("mine").is_empty()
+
+
+def test_a_broken_archive_is_refused_before_anything_is_written(tmp_path, images, settings):
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 not a whole archive")
+    what = source(tmp_path, images, ["1,a.png,1,0"], images=(str(tmp_path / "cut.zip"),))
+    with pytest.raises(SettingsError, match="not a complete ZIP file"):
+        ingest.check(what)
+    assert not settings.home.exists()

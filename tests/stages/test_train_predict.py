@@ -199,3 +199,22 @@ def test_which_of_two_shard_sets_must_be_said(survey, settings, tmp_path):
     with pytest.raises(ShardError, match="--pixels"):
         train.plan(toml, settings, pixels=None, config=CONFIG)
     assert ShardSet.open(Path(train.plan(toml, settings, pixels=PIXELS, config=CONFIG).shards)).n() == 64
+
+
+def test_a_run_killed_before_its_result_was_written_registers_nothing_twice(trained):
+    settings, toml, summary = trained
+    (summary.folder / train.RESULT).unlink()
+    again = train.run_chunk(train.plan(toml, settings, pixels=PIXELS, config=CONFIG), settings)
+    assert (again.version, again.run_id, again.alias) == (summary.version, summary.run_id, "champion")
+    assert len(Registry(settings).client.search_model_versions("name = 'gzflow-sim'")) == 1
+
+
+def test_an_emptied_tracking_store_gets_a_new_run(trained, tmp_path):
+    settings, toml, summary = trained
+    moved = tmp_path / "mlflow"
+    (summary.folder / train.RESULT).rename(tmp_path / train.RESULT)
+    elsewhere = Settings.load({"MLFLOW_TRACKING_URI": f"sqlite:///{moved / 'new.db'}"}, home=settings.home)
+    again = train.run_chunk(train.plan(toml, elsewhere, pixels=PIXELS, config=CONFIG), elsewhere)
+    assert again.run_id != summary.run_id
+    assert again.version == "1"
+    (tmp_path / train.RESULT).rename(summary.folder / train.RESULT)

@@ -35,7 +35,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages.ingest import IngestSummary
 from gzflow.stages.predict import PredictSummary
 from gzflow.stages.shard import ShardSummary
-from gzflow.stages.train import TrainSummary, load_evaluation
+from gzflow.stages.train import LEAK_ARCSEC, TrainSummary, load_evaluation
 from gzflow.surveys import Survey, load_survey
 from gzflow.tree import DecisionTree
 
@@ -153,7 +153,9 @@ def _training(trained: TrainSummary) -> Section:
     seconds = sum(epoch["seconds"] for epoch in stored["history"])
     text = (
         f"{trained.n_epochs} epochs in {seconds:.0f} s; the weights of epoch {trained.best_epoch + 1}, the best on the"
-        f" validation galaxies, were kept. {trained.sentence()}."
+        f" validation galaxies, were kept. {trained.sentence()}. {trained.n_leaked:,} test galaxies were left out:"
+        f" a training galaxy lies within {LEAK_ARCSEC:g} arcsec; {trained.n_overlapping:,} others have a stamp that"
+        " overlaps one that was trained on."
     )
     return Section("Training", (text,), items=(Picture(figure_png(figure), alt="Loss by epoch"),))
 

@@ -67,8 +67,9 @@ class TrainSummary:
         concentrations and votes.
     alias
         ``champion`` or ``challenger``.
-    n_test, n_leaked
-        Test galaxies scored, and left out because a training galaxy lies within `LEAK_ARCSEC`.
+    n_test, n_leaked, n_overlapping
+        Test galaxies scored; left out because a training galaxy lies within `LEAK_ARCSEC`; scored although their
+        stamp overlaps one that the model has seen.
     loss, constant, majority
         Test NLL in nats a galaxy of the model, of the constant Dirichlet and of the majority answer; NaN without a
         test galaxy that has votes.
@@ -87,6 +88,7 @@ class TrainSummary:
     n_epochs: int
     n_test: int
     n_leaked: int
+    n_overlapping: int
     loss: float
     constant: float
     majority: float
@@ -180,13 +182,16 @@ def run_chunk(
             len(result.history),
             result.baseline["loss"],
         )
-        evaluation, n_leaked = _evaluate(result, shards, folder)
+        near = _near_training(shards)
+        leaked = set(near.filter(pl.col("separation_arcsec") <= LEAK_ARCSEC)["left_id"])
+        n_overlapping = near["left_id"].n_unique() - len(leaked)
+        evaluation = _evaluate(result, shards, folder, leaked)
         _log_result(run, result, evaluation, shards)
-        run.set_tags({"gzflow.test_galaxies_leaked": str(n_leaked)})
+        run.log_metrics({"test/leaked": len(leaked), "test/overlapping-stamps": n_overlapping})
         _write_galaxies(shards, folder)
         run.log_file(folder / GALAXIES)
         ref = Registry(settings).register(result.folder, run)
-        summary = _summary(survey, folder, result, evaluation, n_leaked, ref, run, settings)
+        summary = _summary(survey, folder, result, evaluation, (len(leaked), n_overlapping), ref, run, settings)
     write_json(folder / RESULT, asdict(summary))
     logger.info("%s", summary.sentence())
     return summary
@@ -253,8 +258,8 @@ def _describe(run: TrackedRun, chunk: TrainChunk, shards: ShardSet) -> None:
         )
 
 
-def _evaluate(result: TrainResult, shards: ShardSet, folder: Path) -> tuple[Evaluation | None, int]:
-    """Scores on the test galaxies, whose samples are kept for reports; and the number left out as leaked."""
+def _evaluate(result: TrainResult, shards: ShardSet, folder: Path, leaked: set[str]) -> Evaluation | None:
+    """Scores on the test galaxies but the leaked ones; their samples are kept for reports."""
     predictor = Predictor(result.model)
     parts = [predictor.predict(reader, n_samples=SAMPLES, seed=result.config.seed) for reader in shards.readers("test")]
     n_answers = len(shards.tree.answers)
@@ -262,7 +267,6 @@ def _evaluate(result: TrainResult, shards: ShardSet, folder: Path) -> tuple[Eval
     concentrations = np.concatenate(
         [np.zeros((0, SAMPLES, n_answers), np.float32), *(part.concentrations for part in parts)]
     )
-    leaked = _leaked(shards)
     keep = np.array([id_str not in leaked for id_str in ids], dtype=bool)
     votes, baseline = shards.votes("test"), constant_dirichlet(shards.votes("train"), shards.tree)
     with replacing(folder / TEST) as temporary, temporary.open("wb") as stream:
@@ -274,13 +278,19 @@ def _evaluate(result: TrainResult, shards: ShardSet, folder: Path) -> tuple[Eval
             baseline=baseline,
         )
     evaluation, *_ = load_evaluation(folder)
-    return evaluation, len(leaked)
+    return evaluation
 
 
-def _leaked(shards: ShardSet) -> set[str]:
-    """Test galaxies that lie on a galaxy which the model has seen."""
+def _near_training(shards: ShardSet) -> pl.DataFrame:
+    """Pairs of a test galaxy and one that the model has seen, the same object or with stamps that overlap."""
     test, seen = _positions(shards, ("test",)), _positions(shards, ("train", "validation"))
-    return set(crossmatch(test, seen, LEAK_ARCSEC, "all")["left_id"])
+    widest = max([LEAK_ARCSEC, *test["stamp"].drop_nans(), *seen["stamp"].drop_nans()])
+    pairs = crossmatch(test.select("id_str", "ra", "dec"), seen.select("id_str", "ra", "dec"), widest, "all")
+    stamps = [frame.select("id_str", pl.col("stamp").fill_nan(0.0)) for frame in (test, seen)]
+    pairs = pairs.join(stamps[0], left_on="left_id", right_on="id_str")
+    pairs = pairs.join(stamps[1], left_on="right_id", right_on="id_str", suffix="_seen")
+    touching = (pl.col("stamp") + pl.col("stamp_seen")) / 2
+    return pairs.filter(pl.col("separation_arcsec") <= pl.max_horizontal(touching, pl.lit(LEAK_ARCSEC)))
 
 
 def _positions(shards: ShardSet, splits: tuple[str, ...]) -> pl.DataFrame:
@@ -290,8 +300,10 @@ def _positions(shards: ShardSet, splits: tuple[str, ...]) -> pl.DataFrame:
             "id_str": [id_str for reader in readers for id_str in reader.ids],
             "ra": np.concatenate([np.zeros(0), *(reader.ra for reader in readers)]),
             "dec": np.concatenate([np.zeros(0), *(reader.dec for reader in readers)]),
+            # Side of the field of view, arcsec.
+            "stamp": np.concatenate([np.zeros(0), *(reader.pixscale * shards.recipe.pixels for reader in readers)]),
         },
-        schema={"id_str": pl.String, "ra": pl.Float64, "dec": pl.Float64},
+        schema={"id_str": pl.String, "ra": pl.Float64, "dec": pl.Float64, "stamp": pl.Float64},
     )
 
 
@@ -336,7 +348,7 @@ def _summary(
     folder: Path,
     result: TrainResult,
     evaluation: Evaluation | None,
-    n_leaked: int,
+    near: tuple[int, int],
     ref: ModelRef,
     run: TrackedRun,
     settings: Settings,
@@ -354,7 +366,8 @@ def _summary(
         best_epoch=result.best_epoch,
         n_epochs=len(result.history),
         n_test=total.n if total else 0,
-        n_leaked=n_leaked,
+        n_leaked=near[0],
+        n_overlapping=near[1],
         loss=total.nll if total else float("nan"),
         constant=total.nll_constant if total else float("nan"),
         majority=total.nll_majority if total else float("nan"),

@@ -28,8 +28,9 @@ CONFIG = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16, seed
 SIZES = {"train": 40, "validation": 10, "test": 14}
 
 
-def write_shards(settings: Settings, survey: SimulatedSurvey, toml: str, pixels: int = PIXELS) -> Path:
+def write_shards(settings: Settings, survey: SimulatedSurvey, toml: str, pixels: int = PIXELS, positions=None) -> Path:
     """Shards straight from the simulation's pictures, without the service between."""
+    ra, dec = positions or (survey.galaxies["ra"], survey.galaxies["dec"])
     described = load_survey(toml)
     folder = settings.shards(described.name, pixels)
     begin_set(folder)
@@ -50,8 +51,8 @@ def write_shards(settings: Settings, survey: SimulatedSurvey, toml: str, pixels:
                 images=np.stack([survey.picture(row) for row in rows]),
                 votes=survey.votes.counts[rows.start : rows.stop],
                 ids=survey.ids[rows.start : rows.stop],
-                ra=survey.galaxies["ra"][rows.start : rows.stop],
-                dec=survey.galaxies["dec"][rows.start : rows.stop],
+                ra=ra[rows.start : rows.stop],
+                dec=dec[rows.start : rows.stop],
                 pixscale=survey.pixscale[rows.start : rows.stop],
             )
         )
@@ -218,3 +219,14 @@ def test_an_emptied_tracking_store_gets_a_new_run(trained, tmp_path):
     assert again.run_id != summary.run_id
     assert again.version == "1"
     (tmp_path / train.RESULT).rename(summary.folder / train.RESULT)
+
+
+def test_a_test_galaxy_on_a_training_galaxy_is_left_out_and_a_touching_stamp_is_counted(survey, settings, tmp_path):
+    toml = str(survey.write(tmp_path, "http://127.0.0.1:1", name="sim").toml)
+    first_test = SIZES["train"] + SIZES["validation"]
+    ra, dec = survey.galaxies["ra"].copy(), survey.galaxies["dec"].copy()
+    ra[first_test : first_test + 2] = ra[:2]
+    dec[first_test : first_test + 2] = dec[:2] + np.array([1, 10]) / 3600
+    write_shards(settings, survey, toml, positions=(ra, dec))
+    summary = train.run_chunk(train.plan(toml, settings, pixels=None, config=CONFIG), settings)
+    assert (summary.n_test, summary.n_leaked, summary.n_overlapping) == (SIZES["test"] - 1, 1, 1)

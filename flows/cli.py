@@ -154,6 +154,10 @@ def predict(
         bool, typer.Option(help="Predict on images made another way than the model's; stamps every row.")
     ] = False,
     concentrations: Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")] = False,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Of the encoder; bfloat16 is faster where a CPU has it."),
+    ] = "auto",
     fresh: Annotated[bool, typer.Option(help="Leave an unfinished run of another model version, begin anew.")] = False,
 ) -> None:
     """Predict vote fractions with their intervals for every galaxy of a survey's shards."""
@@ -170,6 +174,7 @@ def predict(
         seed=seed,
         allow_recipe_mismatch=allow_recipe_mismatch,
         keep_concentrations=concentrations,
+        precision=precision,
         fresh=fresh,
     )
     out.print(summary.sentence())

@@ -23,7 +23,7 @@ from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figu
 from gzflow.evaluation.ranking import top_galaxies
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.export import part_table, write_part
-from gzflow.prediction.predict import Predictor
+from gzflow.prediction.predict import Precision, Predictor
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST
 from gzflow.shards.reader import ShardReader
@@ -58,6 +58,8 @@ class PredictOptions:
         Predict on images made another way than the model's; every row says so.
     keep_concentrations
         Write every sample's concentrations as well.
+    precision
+        Of the encoder; "auto" is bfloat16 on CUDA and float32 on a CPU, where "bfloat16" is half again as fast.
     fresh
         Leave an unfinished run of another model version where it is and begin anew.
     """
@@ -69,6 +71,7 @@ class PredictOptions:
     seed: int = 42
     allow_recipe_mismatch: bool = False
     keep_concentrations: bool = False
+    precision: Precision = "auto"
     fresh: bool = False
 
 
@@ -83,6 +86,7 @@ class PredictChunk:
     seed: int
     keep_concentrations: bool
     allow_recipe_mismatch: bool
+    precision: Precision
     metadata: Mapping[str, str]
     n: int
 
@@ -153,6 +157,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
         "samples": options.samples,
         "seed": options.seed,
         "keep_concentrations": options.keep_concentrations,
+        "precision": options.precision,
         "recipe_mismatch": "; ".join(differences),
     }
     digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()
@@ -177,6 +182,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
             seed=options.seed,
             keep_concentrations=options.keep_concentrations,
             allow_recipe_mismatch=options.allow_recipe_mismatch,
+            precision=options.precision,
             metadata=metadata | {"split": entry.split},
             n=entry.n,
         )
@@ -192,7 +198,7 @@ def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG00
         return Counts(n_in=chunk.n, done=chunk.n, reused=chunk.n)
     # One part at a time a process: the network keeps every core or the accelerator busy by itself.
     with _turn:
-        predictor = _predictor(chunk.model_folder)
+        predictor = _predictor(chunk.model_folder, chunk.precision)
         predicted = predictor.predict(
             ShardReader(Path(chunk.shard)),
             n_samples=chunk.samples,
@@ -252,9 +258,9 @@ def _refuse_other_unfinished(folder: Path, pinned: Mapping[str, Any]) -> None:
 
 
 @lru_cache(maxsize=2)
-def _predictor(folder: str) -> Predictor:
+def _predictor(folder: str, precision: Precision) -> Predictor:
     """The model made ready, once a process."""
-    return Predictor(Morphology.load(Path(folder)))
+    return Predictor(Morphology.load(Path(folder)), precision=precision)
 
 
 def _gallery(plan_: PredictPlan) -> Figure:

@@ -239,14 +239,15 @@ def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty:
             f"nothing ingested yet under {settings.home}" if survey is None else f"no survey {survey} in the store"
         )
         return
-    table = Table("survey", "galaxies", "images", "to do", "no coverage", "failed", "shards", "predictions", box=None)
+    table = Table("survey", "galaxies", "images", "to do", "no coverage", "failed", box=None)
     for row in found:
         numbers = [row.galaxies, *(row.images[state] for state in ("done", "to-do", "no-coverage", "failed"))]
-        sets = [
-            ", ".join(f"{name}: {n:,}" for name, n in part.items()) or "-" for part in (row.shards, row.predictions)
-        ]
-        table.add_row(row.survey, *(f"{number:,}" for number in numbers), *sets)
+        table.add_row(row.survey, *(f"{number:,}" for number in numbers))
     out.print(table)
+    for row in found:
+        for kind, sets in (("shards", row.shards), ("predictions", row.predictions)):
+            for name, n in sets.items():
+                out.print(f"{row.survey}: {kind} {name}, {n:,} galaxies", markup=False)
     for row in found:
         for reason, n in row.reasons.items():
             out.print(f"{row.survey}: {n:,} {reason}; see {settings.reports(row.survey) / 'failures.csv'}")

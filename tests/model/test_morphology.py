@@ -172,3 +172,21 @@ def test_default_crop() -> None:
     found = {pixels: default_input_pixels(pixels) for pixels in (16, 64, 128, 140, 256, 300, 424)}
     assert found == {16: 16, 64: 64, 128: 128, 140: 128, 256: 192, 300: 224, 424: 320}
     assert all(default_input_pixels(pixels) <= pixels for pixels in range(16, 1025))
+
+
+def test_an_encoder_whose_modules_carry_versions_loads_again(tmp_path: Path) -> None:
+    """MNASNet's state has a version that a file of bare tensors does not keep."""
+    tree = DecisionTree((Question("bar", ("yes", "no")),))
+    spec = ModelSpec(
+        encoder="mnasnet0_5",
+        trees=(SurveyTree(survey="s", tree=tree.to_dict()),),
+        recipe=ImageRecipe(pixels=64),
+        input_pixels=64,
+        mean=(1.0,) * 3,
+        std=(1.0,) * 3,
+    )
+    model = Morphology(spec)
+    model.save(tmp_path)
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(Morphology.load(tmp_path)(images), model.eval()(images))

@@ -288,15 +288,7 @@ def _check_source(
     """Refuse a wrong command at once, before any server starts."""
     from gzflow.stages.ingest import IngestSource, check
 
-    check(
-        IngestSource(
-            survey=survey,
-            catalog=str(catalog) if catalog else None,
-            mapping=str(mapping) if mapping else None,
-            joins={name: str(path) for name, path in joins.items()},
-            images=tuple(str(path) for path in images or ()),
-        )
-    )
+    check(IngestSource.of(survey, catalog, mapping, joins, images))
 
 
 def _check_shards(survey: str, pixels: int | None) -> None:

@@ -58,26 +58,6 @@ def account(source: stage.IngestSource, settings: Settings) -> stage.IngestSumma
     return stage.finish(source, settings)
 
 
-def source(
-    survey: str,
-    catalog: Path | None,
-    mapping: Path | None,
-    joins: dict[str, Path] | None,
-    images_from: list[Path] | None,
-    *,
-    retry_failed: bool = False,
-) -> stage.IngestSource:
-    """A flow's parameters as the stage wants them; paths become absolute, for workers that run elsewhere."""
-    return stage.IngestSource(
-        survey=survey,
-        catalog=str(catalog.absolute()) if catalog else None,
-        mapping=str(mapping.absolute()) if mapping else None,
-        joins={name: str(path.absolute()) for name, path in (joins or {}).items()},
-        images=tuple(str(path.absolute()) for path in images_from or ()),
-        retry_failed=retry_failed,
-    )
-
-
 def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     """The tasks of an ingest, inside whatever flow is running."""
     read_catalog(what, settings)
@@ -112,4 +92,5 @@ def ingest(
         images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.
         retry_failed: Ask again for galaxies whose answer was final.
     """
-    return steps(source(survey, catalog, mapping, joins, images_from, retry_failed=retry_failed), Settings.load())
+    source = stage.IngestSource.of(survey, catalog, mapping, joins, images_from, retry_failed=retry_failed)
+    return steps(source, Settings.load())

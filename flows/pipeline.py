@@ -60,5 +60,5 @@ def pipeline(
         config: Training options. Empty: the defaults.
         samples: Dropout samples of the head a galaxy.
     """
-    source = ingest_flow.source(survey, catalog, mapping, joins, images_from)
+    source = IngestSource.of(survey, catalog, mapping, joins, images_from)
     return steps(source, Settings.load(), pixels=pixels, config=config or TrainConfig(), samples=samples)

@@ -11,7 +11,7 @@ from pydantic import Field
 from flows import artifacts
 from flows.chunks import run_chunks
 from flows.progress import Progress
-from flows.retries import may_pass
+from flows.retries import LOCAL
 from gzflow.prediction.predict import Precision
 from gzflow.settings import Settings
 from gzflow.stages import predict as stage
@@ -24,14 +24,7 @@ def pin(options: stage.PredictOptions, settings: Settings) -> stage.PredictPlan:
     return stage.plan(options, settings)
 
 
-@task(
-    name="predict",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=may_pass,
-    cache_policy=None,
-)
+@task(name="predict", cache_policy=None, **LOCAL)
 def predict_part(chunk: stage.PredictChunk, settings: Settings) -> Counts:
     """One part of the catalogue."""
     return stage.run_chunk(chunk, settings)

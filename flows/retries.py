@@ -11,3 +11,12 @@ def may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect
     """Whether the same task may succeed later: what gzflow refuses on purpose stays refused."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, TransientCutoutError) or not isinstance(error, GzflowError)
+
+
+LOCAL: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [5, 30],
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": may_pass,
+}
+"""Options of a task that reads and writes on this machine alone."""

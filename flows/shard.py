@@ -11,7 +11,7 @@ from pydantic import Field
 from flows import artifacts
 from flows.chunks import run_chunks
 from flows.progress import Progress
-from flows.retries import may_pass
+from flows.retries import LOCAL
 from gzflow.settings import Settings
 from gzflow.shards.header import Codec
 from gzflow.stages import shard as stage
@@ -24,14 +24,7 @@ def plan_shards(survey: str, settings: Settings, pixels: int, codec: Codec) -> s
     return stage.plan(survey, settings, pixels=pixels, codec=codec)
 
 
-@task(
-    name="shard",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=may_pass,
-    cache_policy=None,
-)
+@task(name="shard", cache_policy=None, **LOCAL)
 def write_shard(chunk: stage.ShardChunk, settings: Settings) -> Counts:
     """One HDF5 file."""
     return stage.run_chunk(chunk, settings)

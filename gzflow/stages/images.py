@@ -141,7 +141,7 @@ def write_ledger(store: CatalogStore, survey: str, records: Sequence[CutoutRecor
 
 @lru_cache(maxsize=4)
 def image_files(images: tuple[str, ...]) -> ImageFiles:
-    """One index a process, which chunks share; `gzflow.stages.ingest.check` clears it, so that a run sees new files."""
+    """One index a process, which chunks share; `gzflow.stages.ingest.read` clears it, so that a run sees new files."""
     return ImageFiles([Path(path) for path in images])
 
 
@@ -169,9 +169,8 @@ def settle_claims(store: CatalogStore, survey: str, images: tuple[str, ...]) -> 
     """Images that no galaxy's name leads to; galaxies of different chunks that took one file become failures."""
     if not images:
         return ()
-    roots = tuple(str(Path(path).absolute()) for path in images)
     named = dict(store.galaxies(survey).select("id_str", "image").iter_rows())
-    resolved = image_files(roots).resolve(named)
+    resolved = image_files(images).resolve(named)
     taken = set(store.cutouts(survey, states=["done"], ids=list(resolved.failures))["id_str"])
     write_ledger(
         store, survey, [_failed(id_str, error) for id_str, error in resolved.failures.items() if id_str in taken]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from gzflow.catalog.read import read_catalog
 from gzflow.catalog.store import CatalogStore
@@ -61,6 +61,32 @@ class IngestSource:
     joins: Mapping[str, str] = field(default_factory=dict)
     images: tuple[str, ...] = ()
     retry_failed: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        survey: str,
+        catalog: Path | None = None,
+        mapping: Path | None = None,
+        joins: Mapping[str, Path] | None = None,
+        images: Iterable[Path] | None = None,
+        *,
+        retry_failed: bool = False,
+    ) -> Self:
+        """The same from paths, kept as they were typed for messages."""
+        return cls(
+            survey=survey,
+            catalog=str(catalog) if catalog else None,
+            mapping=str(mapping) if mapping else None,
+            joins={name: str(path) for name, path in (joins or {}).items()},
+            images=tuple(str(path) for path in images or ()),
+            retry_failed=retry_failed,
+        )
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """`images` as absolute paths, for workers that run elsewhere."""
+        return tuple(str(Path(path).absolute()) for path in self.images)
 
 
 @dataclass(frozen=True)
@@ -133,8 +159,7 @@ def check(source: IngestSource) -> Survey:
             problems += services.problems(survey.cutout, survey.image.recipe)
     elif not problems:
         try:
-            image_files.cache_clear()
-            image_files(source.images)
+            image_files(source.roots)
         except SettingsError as error:
             problems += error.problems or [error.what]
     if source.images and survey.archive is None and survey.catalog.image is None:
@@ -153,6 +178,7 @@ def check(source: IngestSource) -> Survey:
 
 def read(source: IngestSource, settings: Settings) -> Counts:
     """Counts of the catalog's rows after reading it into the store; ids that fail are in the failure table."""
+    image_files.cache_clear()  # a run begins here, and sees files that were put there since the last one
     survey = check(source)
     if source.catalog is None:
         return Counts()
@@ -196,11 +222,11 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
     state = dict(zip(ledger["id_str"], ledger["state"], strict=True))
     # A service's final answer stays unless it is asked for again; files cost nothing to look at once more.
     final = {"no-coverage", "failed"} if not (source.retry_failed or source.images) else set()
-    finished = {i for i in galaxies if state.get(i) == "done"} - changed_images(source.images, named, ledger)
+    finished = {i for i in galaxies if state.get(i) == "done"} - changed_images(source.roots, named, ledger)
     given_up = {i for i in galaxies if state.get(i) in final}
     to_do = [i for i in galaxies if i not in finished and i not in given_up]
     chunks = tuple(
-        IngestChunk(source.survey, tuple(str(Path(path).absolute()) for path in source.images), tuple(part))
+        IngestChunk(source.survey, source.roots, tuple(part))
         for part in (to_do[start : start + chunk] for start in range(0, len(to_do), chunk))
     )
     counts = Counts(n_in=len(finished) + len(given_up), done=len(finished), reused=len(finished), failed=len(given_up))
@@ -225,7 +251,7 @@ def finish(source: IngestSource, settings: Settings) -> IngestSummary:
     """The accounting of the whole survey as the store now has it: all its catalog files together."""
     survey = load_survey(source.survey)
     with CatalogStore(settings.catalog_url) as store:
-        unclaimed = settle_claims(store, survey.name, source.images)
+        unclaimed = settle_claims(store, survey.name, source.roots)
         states = store.counts(survey.name)
         failures = store.failures(survey.name)
         files = [json.loads(counts) for counts in store.ingests(survey.name)["counts"]]

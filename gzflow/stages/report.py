@@ -22,7 +22,6 @@ from gzflow.evaluation.figures import (
     figure_png,
     reliability,
     sky_map,
-    training_curves,
 )
 from gzflow.evaluation.galaxy_table import galaxy_table
 from gzflow.evaluation.metrics import Evaluation
@@ -35,7 +34,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages.ingest import IngestSummary
 from gzflow.stages.predict import PredictSummary
 from gzflow.stages.shard import ShardSummary
-from gzflow.stages.train import LEAK_ARCSEC, TrainSummary, load_evaluation
+from gzflow.stages.train import LEAK_ARCSEC, TrainSummary, curves, load_evaluation
 from gzflow.surveys import Survey, load_survey
 from gzflow.tree import DecisionTree
 
@@ -145,11 +144,7 @@ def _galaxies(shards: ShardSet) -> Section:
 
 def _training(trained: TrainSummary) -> Section:
     stored = json.loads((trained.folder / "training.json").read_text("utf-8"))
-    history = [
-        {"epoch": epoch["epoch"], "train/loss": epoch["train_loss"], "val/loss": epoch["validation_loss"]}
-        for epoch in stored["history"]
-    ]
-    figure = training_curves(history, baseline=stored["baseline"]["loss"], best_epoch=trained.best_epoch)
+    figure = curves(stored["history"], stored["baseline"], trained.best_epoch)
     seconds = sum(epoch["seconds"] for epoch in stored["history"])
     text = (
         f"{trained.n_epochs} epochs in {seconds:.0f} s; the weights of epoch {trained.best_epoch + 1}, the best on the"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 
 from gzflow.durable import replacing, write_json
 from gzflow.errors import TrackingError, TrainingError
 from gzflow.evaluation.figures import confusion_figure, figure_png, reliability, training_curves
 from gzflow.evaluation.metrics import Evaluation, evaluate
 from gzflow.model.losses import constant_dirichlet
-from gzflow.model.morphology import Morphology
+from gzflow.model.morphology import read_spec
 from gzflow.posterior import fractions
 from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
@@ -199,18 +200,27 @@ def run_chunk(
 
 def load_evaluation(folder: Path) -> tuple[Evaluation | None, list[str], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Scores of a finished run with the test galaxies behind them: ids, (n, samples, answers), (n, answers) votes."""
-    model = Morphology.load(folder / "model")
+    tree = read_spec(folder / "model").tree
     with np.load(folder / TEST, allow_pickle=False) as stored:
         ids, concentrations, votes, baseline = (stored[name] for name in ("ids", "concentrations", "votes", "baseline"))
     scored = None
     if len(ids) and votes.any():
         # A user's own labels are one vote a galaxy: floors meant for volunteers would leave nothing to score.
-        most = np.max([votes[:, part].sum(1) for part in model.tree.slices], axis=0)
+        most = np.max([votes[:, part].sum(1) for part in tree.slices], axis=0)
         typical = max(1, int(np.median(most[most > 0])))
         scored = evaluate(
-            concentrations, votes, model.tree, baseline, floor=min(10, typical), fraction_floor=min(20, typical)
+            concentrations, votes, tree, baseline, floor=min(10, typical), fraction_floor=min(20, typical)
         )
     return scored, ids.tolist(), concentrations, votes
+
+
+def curves(history: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], best_epoch: int) -> Figure:
+    """The training curves of a run, from the trainer's history and its constant baseline."""
+    points = [
+        {"epoch": epoch["epoch"], "train/loss": epoch["train_loss"], "val/loss": epoch["validation_loss"]}
+        for epoch in history
+    ]
+    return training_curves(points, baseline=baseline["loss"], best_epoch=best_epoch)
 
 
 def _finished(folder: Path, settings: Settings) -> TrainSummary | None:
@@ -319,12 +329,7 @@ def _write_galaxies(shards: ShardSet, folder: Path) -> None:
 
 
 def _log_result(run: TrackedRun, result: TrainResult, evaluation: Evaluation | None, shards: ShardSet) -> None:
-    history = [
-        {"epoch": epoch["epoch"], "train/loss": epoch["train_loss"], "val/loss": epoch["validation_loss"]}
-        for epoch in result.history
-    ]
-    curves = training_curves(history, baseline=result.baseline["loss"], best_epoch=result.best_epoch)
-    run.log_bytes("figures/training-curves.png", figure_png(curves))
+    run.log_bytes("figures/training-curves.png", figure_png(curves(result.history, result.baseline, result.best_epoch)))
     best = min(result.history, key=lambda epoch: epoch["validation_loss"])
     run.log_metrics(
         {"best/epoch": result.best_epoch, "best/val-loss": best["validation_loss"]}

@@ -19,7 +19,7 @@ from gzflow.tree import DecisionTree, head_outputs
 
 Array = NDArray[np.float64]
 
-_NODES = 48
+_NODES = 64
 _WIDTHS_A_PANEL = 20
 _BLOCK = 160
 """Marginals integrated together: with 20 samples the work arrays stay in a core's cache."""

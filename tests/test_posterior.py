@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
@@ -64,6 +64,7 @@ concentration = st.floats(1, 500)
     components=st.lists(st.tuples(concentration, concentration), min_size=1, max_size=8),
     level=st.floats(0.001, 0.999),
 )
+@example(components=[(1.0, 90.0), (241.0, 1.0)], level=0.375)  # two narrow peaks far apart
 @settings(max_examples=150, deadline=None)
 def test_the_probability_below_a_quantile_is_the_level(components: list[tuple[float, float]], level: float) -> None:
     a, b = np.array(components).T

@@ -32,7 +32,10 @@
     ├── EvaluationError          predictions and votes cannot be compared
     ├── TrackingError            MLflow refused or is unreachable
     │   └── NoChampion           no model carries the alias yet
-    └── PredictionError          a prediction run cannot continue
+    ├── PredictionError          a prediction run cannot continue
+    ├── PromotionError           two models cannot be compared, or the champion changed meanwhile
+    ├── Busy                     another process works in the same folder
+    └── StackError               a server, a worker or a deployment cannot be started or stopped
 
 Each says what happened, where, what was expected and what to do next; all four survive pickling, so they reach the
 user unchanged through Prefect's workers.
@@ -253,3 +256,15 @@ class NoChampion(TrackingError):
 
 class PredictionError(GzflowError):
     """A prediction run cannot continue."""
+
+
+class PromotionError(GzflowError):
+    """Two models cannot be compared, or the champion changed meanwhile."""
+
+
+class Busy(GzflowError):
+    """Another process works in the same folder."""
+
+
+class StackError(GzflowError):
+    """A server, a worker or a deployment cannot be started or stopped."""

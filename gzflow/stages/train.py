@@ -32,8 +32,9 @@ from gzflow.tracking.names import metric_key
 from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import Lineage, TrackedRun, run_exists
 from gzflow.training.config import TrainConfig
+from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics
-from gzflow.training.trainer import TrainResult, train
+from gzflow.training.trainer import TrainResult
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def run_chunk(
             if on_epoch is not None:
                 on_epoch(epoch)
 
-        result = train(shards, chunk.config, folder, on_epoch=after_epoch, stop=stop)
+        result = launch(shards, chunk.config, folder, on_epoch=after_epoch, stop=stop)
         if not result.finished:
             raise TrainingError(
                 f"training was stopped after {len(result.history)} epochs",

@@ -83,6 +83,8 @@ class TrackedRun:
         Becomes tags.
     run_id
         Continue this run instead of starting one.
+    parent_run_id
+        The run that this one belongs to: MLflow's page shows it below that run.
 
     Raises
     ------
@@ -99,11 +101,14 @@ class TrackedRun:
         lineage: Lineage | None = None,
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
+        parent_run_id: str | None = None,
     ) -> None:
         self.settings = settings
         self.survey = survey
         self._name = name
         self._tags = {"gzflow.survey": survey, **code_tags(), **(lineage or Lineage()).tags(), **(tags or {})}
+        if parent_run_id is not None:
+            self._tags["mlflow.parentRunId"] = parent_run_id
         self._run_id = run_id
         self._client: MlflowClient | None = None
         self._experiment_id = ""

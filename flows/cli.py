@@ -6,21 +6,33 @@ temporary one over SQLite. Commands that only look load neither torch nor Prefec
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from flows import environment
+from flows.cli_options import (
+    CatalogOption,
+    EpochsOption,
+    ImagesOption,
+    JoinOption,
+    MappingOption,
+    PixelsOption,
+    SeedOption,
+    SidePixels,
+    SurveyArgument,
+    check_shards,
+    check_source,
+    look_at,
+    next_step,
+    read_joins,
+    start,
+    train_config,
+)
 from flows.console import explained_errors, out, show_logs
 from gzflow import __version__
-from gzflow.errors import SettingsError
 from gzflow.settings import Settings
 from gzflow.surveys import load_survey, survey_names
-
-if TYPE_CHECKING:
-    from gzflow.stages.report import ReportSummary
 
 app = typer.Typer(
     name="gzflow",
@@ -29,26 +41,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-
-SurveyArgument = Annotated[
-    str, typer.Argument(help="A shipped survey's name (`gzflow surveys`) or the path of a TOML.")
-]
-PixelsOption = Annotated[
-    int | None, typer.Option(min=16, max=1024, help="Side of the shard's images. Empty: the one set there is.")
-]
-CatalogOption = Annotated[
-    Path | None, typer.Option(help="Table of galaxies and votes: CSV, CSV.gz or Parquet. Empty: what is in the store.")
-]
-MappingOption = Annotated[
-    Path | None, typer.Option(help="Table from ids to file names (GZ2: gz2_filename_mapping.csv).")
-]
-JoinOption = Annotated[list[str] | None, typer.Option(help="NAME=FILE, a further table of the survey; repeatable.")]
-ImagesOption = Annotated[
-    list[Path] | None, typer.Option(help="Folder or ZIP with images, read in place; repeatable. Empty: the service.")
-]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Most epochs. Empty: the default of `gzflow train`.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -68,9 +60,9 @@ def ingest(
     retry_failed: Annotated[bool, typer.Option(help="Ask again for galaxies whose answer was final.")] = False,
 ) -> None:
     """Read a catalog and get a checked image for each galaxy, from files or the survey's service."""
-    joins = _joins(join)
-    _check_source(survey, catalog, mapping, joins, images)
-    _start()
+    joins = read_joins(join)
+    check_source(survey, catalog, mapping, joins, images)
+    start()
     from flows.ingest import ingest as flow
 
     show_logs()
@@ -83,7 +75,7 @@ def ingest(
         retry_failed=retry_failed,
     )
     out.print(f"[bold]{summary.survey}[/]: {summary.counts.sentence()}")
-    _next(f"gzflow shard {survey}")
+    next_step(f"gzflow shard {survey}")
 
 
 @app.command()
@@ -97,7 +89,7 @@ def crossmatch(
     from gzflow.stages import crossmatch as stage
 
     stage.plan(left, right, radius, how, Settings.load())
-    _start()
+    start()
     from flows.crossmatch import crossmatch as flow
 
     show_logs()
@@ -115,13 +107,13 @@ def shard(
 ) -> None:
     """Write images and votes as HDF5 shards, split into train, validation and test by sky cell."""
     load_survey(survey)
-    _start()
+    start()
     from flows.shard import shard as flow
 
     show_logs()
     summary = flow(survey=survey, pixels=pixels, codec=codec)
     out.print(f"[bold]{summary.survey}[/]: {summary.counts.sentence()} in {summary.folder}")
-    _next(f"gzflow train {survey}")
+    next_step(f"gzflow train {survey}")
 
 
 @app.command()
@@ -133,14 +125,14 @@ def train(
     encoder: Annotated[str, typer.Option(help="A torchvision classifier's name.")] = "efficientnet_b0",
 ) -> None:
     """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion."""
-    _check_shards(survey, pixels)
-    _start()
+    check_shards(survey, pixels)
+    start()
     from flows.train import train as flow
 
     show_logs()
-    summary = flow(survey=survey, pixels=pixels, config=_config(epochs=epochs, seed=seed, encoder=encoder))
+    summary = flow(survey=survey, pixels=pixels, config=train_config(epochs=epochs, seed=seed, encoder=encoder))
     out.print(summary.sentence())
-    _next(f"gzflow predict {survey}")
+    next_step(f"gzflow predict {survey}")
 
 
 @app.command()
@@ -161,8 +153,8 @@ def predict(
     fresh: Annotated[bool, typer.Option(help="Leave an unfinished run of another model version, begin anew.")] = False,
 ) -> None:
     """Predict vote fractions with their intervals for every galaxy of a survey's shards."""
-    _check_shards(survey, pixels)
-    _start()
+    check_shards(survey, pixels)
+    start()
     from flows.predict import predict as flow
 
     show_logs()
@@ -192,9 +184,9 @@ def pipeline(
     seed: SeedOption = 42,
 ) -> None:
     """Ingest, shard, train and predict in one run that ends with a report."""
-    joins = _joins(join)
-    _check_source(survey, catalog, mapping, joins, images)
-    _start()
+    joins = read_joins(join)
+    check_source(survey, catalog, mapping, joins, images)
+    start()
     from flows.pipeline import pipeline as flow
 
     show_logs()
@@ -205,9 +197,9 @@ def pipeline(
         joins=joins,
         images_from=images,
         pixels=pixels,
-        config=_config(epochs=epochs, seed=seed),
+        config=train_config(epochs=epochs, seed=seed),
     )
-    _look_at(summary)
+    look_at(summary)
 
 
 @app.command()
@@ -217,12 +209,12 @@ def demo(
     seed: SeedOption = 42,
 ) -> None:
     """The whole pipeline on a simulated DECaLS sky: no network, no server, a report at the end."""
-    _start()
+    start()
     from flows.demo import demo as run
 
     show_logs()
     summary = run(n_galaxies=galaxies, epochs=epochs, seed=seed)
-    _look_at(summary)
+    look_at(summary)
 
 
 @app.command()
@@ -275,58 +267,6 @@ def main() -> None:
     """Entry point: typed errors become messages."""
     with explained_errors():
         app(standalone_mode=True)
-
-
-def _start() -> None:
-    """Settle the environment before anything imports Prefect."""
-    environment.prepare(Settings.load())
-
-
-def _check_source(
-    survey: str, catalog: Path | None, mapping: Path | None, joins: dict[str, Path], images: list[Path] | None
-) -> None:
-    """Refuse a wrong command at once, before any server starts."""
-    from gzflow.stages.ingest import IngestSource, check
-
-    check(IngestSource.of(survey, catalog, mapping, joins, images))
-
-
-def _check_shards(survey: str, pixels: int | None) -> None:
-    from gzflow.stages.shard_sets import find_shards
-
-    find_shards(load_survey(survey).name, pixels, Settings.load())
-
-
-def _joins(entries: list[str] | None) -> dict[str, Path]:
-    problems = [f"--join {entry!r} is not NAME=FILE" for entry in entries or () if "=" not in entry]
-    if problems:
-        raise SettingsError(
-            "the options cannot be read", problems=problems, expected="--join gz2sample=gz2sample.csv.gz"
-        )
-    return {name: Path(path) for name, _, path in (entry.partition("=") for entry in entries or ())}
-
-
-def _config(**given: Any) -> Any:
-    """Training options that were given on the command line, over the defaults."""
-    from gzflow.training.config import TrainConfig
-
-    return TrainConfig(**{name: value for name, value in given.items() if value is not None})
-
-
-def _look_at(summary: ReportSummary) -> None:
-    """Where to look, and what to type next."""
-    from gzflow.stages.report import next_steps
-
-    out.print(f"\n{summary.run.trained.sentence()}\n")
-    out.print(f"report       [bold]{summary.report}[/]")
-    out.print(f"predictions  {summary.run.predicted.folder}")
-    out.print(f"model        models:/{summary.run.trained.model}/{summary.run.trained.version}\n")
-    for step in next_steps(summary.run, Settings.load()):
-        out.print(f"[bold]{step.command}[/]\n    {step.why}")
-
-
-def _next(command: str) -> None:
-    out.print(f"next: [bold]{command}[/]")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""What the commands share: their options, what they refuse before anything starts, and what they print at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows import environment
+from flows.console import out
+from gzflow.errors import SettingsError
+from gzflow.settings import Settings
+from gzflow.surveys import load_survey
+
+if TYPE_CHECKING:
+    from gzflow.stages.report import ReportSummary
+
+SurveyArgument = Annotated[
+    str, typer.Argument(help="A shipped survey's name (`gzflow surveys`) or the path of a TOML.")
+]
+PixelsOption = Annotated[
+    int | None, typer.Option(min=16, max=1024, help="Side of the shard's images. Empty: the one set there is.")
+]
+CatalogOption = Annotated[
+    Path | None, typer.Option(help="Table of galaxies and votes: CSV, CSV.gz or Parquet. Empty: what is in the store.")
+]
+MappingOption = Annotated[
+    Path | None, typer.Option(help="Table from ids to file names (GZ2: gz2_filename_mapping.csv).")
+]
+JoinOption = Annotated[list[str] | None, typer.Option(help="NAME=FILE, a further table of the survey; repeatable.")]
+ImagesOption = Annotated[
+    list[Path] | None, typer.Option(help="Folder or ZIP with images, read in place; repeatable. Empty: the service.")
+]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Most epochs. Empty: the default of `gzflow train`.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
+
+
+def start() -> None:
+    """Settle the environment before anything imports Prefect."""
+    environment.prepare(Settings.load())
+
+
+def check_source(
+    survey: str, catalog: Path | None, mapping: Path | None, joins: dict[str, Path], images: list[Path] | None
+) -> None:
+    """Refuse a wrong command at once, before any server starts."""
+    from gzflow.stages.ingest import IngestSource, check
+
+    check(IngestSource.of(survey, catalog, mapping, joins, images))
+
+
+def check_shards(survey: str, pixels: int | None) -> None:
+    """Refuse at once what has no finished shards."""
+    from gzflow.stages.shard_sets import find_shards
+
+    find_shards(load_survey(survey).name, pixels, Settings.load())
+
+
+def read_joins(entries: list[str] | None) -> dict[str, Path]:
+    """What ``--join NAME=FILE`` named."""
+    problems = [f"--join {entry!r} is not NAME=FILE" for entry in entries or () if "=" not in entry]
+    if problems:
+        raise SettingsError(
+            "the options cannot be read", problems=problems, expected="--join gz2sample=gz2sample.csv.gz"
+        )
+    return {name: Path(path) for name, _, path in (entry.partition("=") for entry in entries or ())}
+
+
+def train_config(**given: Any) -> Any:
+    """Training options that were given on the command line, over the defaults."""
+    from gzflow.training.config import TrainConfig
+
+    return TrainConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def look_at(summary: ReportSummary) -> None:
+    """Where to look, and what to type next."""
+    from gzflow.stages.report import next_steps
+
+    out.print(f"\n{summary.run.trained.sentence()}\n")
+    out.print(f"report       [bold]{summary.report}[/]")
+    out.print(f"predictions  {summary.run.predicted.folder}")
+    out.print(f"model        models:/{summary.run.trained.model}/{summary.run.trained.version}\n")
+    for step in next_steps(summary.run, Settings.load()):
+        out.print(f"[bold]{step.command}[/]\n    {step.why}")
+
+
+def next_step(command: str) -> None:
+    """Print the command that comes next."""
+    out.print(f"next: [bold]{command}[/]")

@@ -20,73 +20,54 @@ class TrainConfig(BaseModel):
 
     ``"auto"`` values follow the number of training galaxies and the size of their images; `resolve` settles them, and
     what a run used is saved beside its checkpoints.
-
-    Attributes
-    ----------
-    encoder
-        Name of a torchvision classifier.
-    stem_stride
-        Stride of the encoder's first convolution; None is the architecture's own.
-    input_pixels
-        Side of what the encoder sees; "auto": see `gzflow.model.spec.default_input_pixels`.
-    dropout
-        Before the head.
-    concentrations
-        Range of the head's outputs; (1, 101) is Zoobot's, see `gzflow.model.spec.RANGE` for why it is not ours.
-    epochs
-        At most; the learning rate follows a cosine to the last of them.
-    patience
-        Epochs without a better validation loss before training stops.
-    batch_size
-        Galaxies a step, over all devices. "auto": 32 for small sets, else 128.
-    lr, weight_decay
-        AdamW; weights alone decay, biases and normalisation layers do not.
-    warmup
-        Share of all steps over which the learning rate rises.
-    final_lr
-        Where the cosine ends, as a share of `lr`.
-    clip
-        Largest norm of the gradient.
-    average
-        Decay per step of the running average of the weights that is validated and saved; 0 switches it off. "auto":
-        what averages over about half an epoch, at most 0.999.
-    zoom, shift
-        Augmentation beside rotation and mirroring: range of scales, and largest move as a share of the side.
-    precision
-        "auto": bfloat16 autocast on CUDA devices that have it, else float32.
-    seed
-        Of weights, order, augmentation and dropout.
-    devices
-        Number of accelerators, or of processes on a CPU.
-    workers
-        Loader processes. "auto": none on a CPU, which the network itself keeps busy; else one a core, 8 at most.
-    compile
-        Compile the encoder: a minute or more at the start, faster steps after.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The texts below the fields are also what a form shows beside them.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     encoder: str = "efficientnet_b0"
+    """Name of a torchvision classifier."""
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Stride of the encoder's first convolution. Empty: the architecture's own."""
     input_pixels: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
+    """Side of what the encoder sees. "auto": 224 of 300 stored pixels, all of 128 or fewer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the features left out before the head."""
     concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
+    """Range of the head's outputs; (1, 101) is Zoobot's, see `gzflow.model.spec.RANGE` for why it is not ours."""
     epochs: Annotated[int, Field(ge=1)] = 50
+    """Most epochs; the learning rate follows a cosine to the last of them."""
     patience: Annotated[int, Field(ge=1)] = 10
+    """Epochs without a better validation loss before training stops."""
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
+    """Galaxies a step, over all devices. "auto": 32 for small sets, else 128."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Highest learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of AdamW; weights alone decay, biases and normalisation layers do not."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of all steps over which the learning rate rises."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Where the cosine ends, as a share of `lr`."""
     clip: Annotated[float, Field(gt=0)] = 0.3
+    """Largest norm of the gradient."""
     average: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    """Decay per step of the running average of the weights that is validated and saved; 0 switches it off. "auto": what
+    averages over about half an epoch, at most 0.999."""
     zoom: tuple[Annotated[float, Field(gt=0.2)], Annotated[float, Field(lt=5)]] = (0.9, 1.1)
+    """Augmentation beside rotation and mirroring: smallest and largest scale."""
     shift: Annotated[float, Field(ge=0, le=0.25)] = 0.03
+    """Augmentation: largest move as a share of the image's side."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """Of the arithmetic. "auto": bfloat16 autocast on CUDA devices that have it, else float32."""
     seed: Annotated[int, Field(ge=0)] = 42
+    """Of weights, order, augmentation and dropout."""
     devices: Annotated[int, Field(ge=1)] = 1
+    """Number of accelerators, or of processes on a CPU."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Loader processes. "auto": none on a CPU, which the network itself keeps busy; else one a core, 8 at most."""
     compile: bool = False
+    """Compile the encoder: a minute or more at the start, faster steps after."""
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

@@ -102,7 +102,15 @@ class Fit(LightningModule):
             torch.cuda.synchronize(self.device)
         self._trained = time.perf_counter()
         self._validation = RunningNLL(self.model.tree, self.device)
+        self._share_statistics()
         self.candidate.eval()
+
+    def _share_statistics(self) -> None:
+        """Average what normalisation layers saw over all processes: then all validate the model that one saves."""
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
 
     def validation_step(self, batch: Batch) -> None:
         """Central crop, no dropout."""

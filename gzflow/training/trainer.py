@@ -17,6 +17,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from gzflow.durable import write_json
@@ -104,16 +105,40 @@ def train(
         Nothing to learn from (all reasons at once); a folder that holds another run; a loss that is not finite;
         stopped before the first epoch was finished.
     """
-    folder = Path(folder)
+    config, description = begin(shards, config, Path(folder), resume=resume)
+    if description["finished"]:
+        return conclude(shards, config, Path(folder))
+    finished = fit_epochs(shards, config, Path(folder), on_epoch=on_epoch, stop=stop)
+    return conclude(shards, config, Path(folder), finished=finished)
+
+
+def begin(
+    shards: ShardSet, config: TrainConfig, folder: Path, *, resume: bool = True
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """The configuration with every "auto" resolved, and the description of the run that `folder` now belongs to.
+
+    Raises
+    ------
+    TrainingError
+        Nothing to learn from; a folder that holds another run.
+    """
     _require_votes(shards)
     config = config.resolve(shards.n("train"), shards.recipe)
+    _require_shares(shards.n("train"), config)
     if not resume:
         _clear(folder)
-    description = _claim(folder, shards, config)
-    history = [EpochMetrics(**epoch) for epoch in description.get("history", ())]
-    finished = bool(description["finished"])
-    if not finished:
-        history, finished = _run(shards, config, folder, on_epoch, stop)
+    return config, _claim(folder, shards, config)
+
+
+def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: bool = True) -> TrainResult:
+    """What the run in `folder` came to so far; when it has `finished`, its description says so from now on.
+
+    Raises
+    ------
+    TrainingError
+        No epoch was finished.
+    """
+    history = _history(folder)
     if not history:
         raise TrainingError(
             "training was stopped before its first epoch was finished",
@@ -122,6 +147,7 @@ def train(
         )
     best = min(history, key=lambda epoch: epoch.validation_loss)
     baseline = constant_nll(shards)
+    description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
     if finished and not description["finished"]:
         done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
         write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
@@ -137,6 +163,14 @@ def train(
     )
 
 
+def _history(folder: Path) -> list[EpochMetrics]:
+    """All finished epochs: a finished run describes them, an unfinished one has them in its checkpoint."""
+    epochs = json.loads((folder / DESCRIPTION).read_text("utf-8")).get("history")
+    if epochs is None and (folder / CHECKPOINT).is_file():
+        epochs = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu", mmap=True)["history"]
+    return [EpochMetrics(**epoch) for epoch in epochs or ()]
+
+
 def constant_nll(shards: ShardSet) -> dict[str, float]:
     """Validation NLL per question, and as ``"loss"`` their sum, of the constant Dirichlet of the training votes."""
     votes = torch.from_numpy(shards.votes("validation"))
@@ -147,14 +181,18 @@ def constant_nll(shards: ShardSet) -> dict[str, float]:
     return {"loss": loss} | per_question
 
 
-def _run(
+def fit_epochs(
     shards: ShardSet,
     config: TrainConfig,
     folder: Path,
-    on_epoch: Callable[[EpochMetrics], None] | None,
-    stop: Callable[[], bool] | None,
-) -> tuple[list[EpochMetrics], bool]:
-    """History up to the last epoch or the end of patience, and True; or up to `stop`, and False."""
+    *,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> bool:
+    """Train up to the last epoch or the end of patience, and True; or up to `stop`, and False.
+
+    With several devices every process calls it, each for its own share of every batch; the first one writes.
+    """
     assert isinstance(config.batch_size, int)
     steps = len(EpochOrder(shards.n("train"), config.batch_size, shuffle=True))
     fit = Fit(_new_model(shards, config), config, total_steps=steps * config.epochs)
@@ -164,7 +202,7 @@ def _run(
         fit.on_load_checkpoint(torch.load(checkpoint, weights_only=True, map_location="cpu"))
         logger.info("going on after %d finished epochs in %s", len(fit.history), folder)
     if fit.out_of_patience or len(fit.history) >= config.epochs:
-        return fit.history, True
+        return True
     with _quiet(), torch.random.fork_rng():
         # Seeds are set for the weights and at each epoch; the caller's own random numbers are not to notice.
         trainer = _lightning(config, folder, EpochEnd(folder / MODEL, checkpoint, on_epoch=on_epoch, stop=stop))
@@ -173,8 +211,8 @@ def _run(
             trainer.fit(fit, *batches, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
         except Stopped:
             logger.info("stopped on request after %d finished epochs", len(fit.history))
-            return fit.history, False
-    return fit.history, True
+            return False
+    return True
 
 
 def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer:
@@ -185,7 +223,9 @@ def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer
     return Trainer(
         accelerator="auto",
         devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
+        # Statistics are averaged once an epoch, see `Fit`. DDP would copy the first process's at every pass, and in
+        # validation, where one process may have a batch more than another, wait for ever.
+        strategy=DDPStrategy(broadcast_buffers=False) if config.devices > 1 else "auto",
         precision=precision,
         max_epochs=config.epochs,
         gradient_clip_val=config.clip,
@@ -264,6 +304,18 @@ def _require_votes(shards: ShardSet) -> None:
             problems=problems,
             expected="galaxies with votes in the train and the validation split",
             fix="ingest more galaxies, or check the survey's vote columns, and make the shards again",
+        )
+
+
+def _require_shares(n_train: int, config: TrainConfig) -> None:
+    """Every process needs a galaxy of every batch, and batch normalisation two."""
+    assert isinstance(config.batch_size, int)
+    if config.devices > 1 and min(n_train, config.batch_size) < 2 * config.devices:
+        raise TrainingError(
+            f"batches cannot be divided between {config.devices} devices",
+            problems=[f"{n_train} training galaxies, batch_size {config.batch_size}"],
+            expected=f"{2 * config.devices} or more galaxies a batch, two a device",
+            fix="use fewer devices, or a larger batch_size",
         )
 
 

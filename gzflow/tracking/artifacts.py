@@ -1,0 +1,38 @@
+"""What an earlier run left in the store: its files and tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gzflow.settings import Settings
+from gzflow.tracking.client import connect, tracking_errors
+
+
+def read_artifact(settings: Settings, run_id: str, name: str) -> bytes | None:
+    """Content of a file that a run keeps, for instance ``scores.parquet``; None if it keeps none of that name.
+
+    Raises
+    ------
+    TrackingError
+        The run is not there, or the store cannot be reached.
+    """
+    client = connect(settings)
+    folder = name.rpartition("/")[0]
+    with tracking_errors(f"fetch {name} of run {run_id}", settings), TemporaryDirectory() as temporary:
+        if name not in {file.path for file in client.list_artifacts(run_id, folder or None)}:
+            return None
+        return Path(client.download_artifacts(run_id, name, temporary)).read_bytes()
+
+
+def run_tags(settings: Settings, run_id: str) -> dict[str, str]:
+    """Tags of a run.
+
+    Raises
+    ------
+    TrackingError
+        The run is not there, or the store cannot be reached.
+    """
+    client = connect(settings)
+    with tracking_errors(f"look up run {run_id}", settings):
+        return dict(client.get_run(run_id).data.tags)

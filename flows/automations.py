@@ -1,0 +1,194 @@
+"""Automations as code: who is told when a run fails, crashes, is late or loses galaxies, and what ends the dead ones.
+
+`apply` makes a server's automations those of this file: it adds, changes and removes by name, so that it may be run
+again at every start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from prefect.automations import AutomationCore, CallWebhook, ChangeFlowRunState, EventTrigger, Posture, RunDeployment
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from flows.events import CHAMPION, FAILURES, OVER
+
+PREFIX = "gzflow: "
+"""Begins the name of every automation that this file owns."""
+BLOCK = "gzflow-webhook"
+WEBHOOK_VARIABLE = "GZFLOW_WEBHOOK_URL"
+SWEEP = "sweep/runs"
+LATE = timedelta(minutes=10)
+"""A run that waits this long for a worker is news; one that waits for its turn for a moment is not."""
+ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+HEARTBEAT = "prefect.flow-run.heartbeat"
+RUN = {"prefect.resource.id": "prefect.flow-run.*"}
+
+
+def apply(webhook: str | None = None, *, late: timedelta = LATE) -> list[str]:
+    """Names of the automations that the server has now, of those that this file owns.
+
+    Parameters
+    ----------
+    webhook
+        Where notifications are POSTed to; None (and no ``GZFLOW_WEBHOOK_URL``) means nobody is told. The server keeps
+        the URL as the secret of a block.
+    late
+        How long a run may wait before somebody is told; 10 s at least.
+    """
+    webhook = webhook or os.environ.get(WEBHOOK_VARIABLE) or None
+    with get_client(sync_client=True) as client:
+        wanted = [_zombies(client), *(_notifications(_save_block(webhook), late) if webhook else [])]
+        known: dict[str, list[Any]] = {}
+        for one in client.read_automations():
+            known.setdefault(one.name, []).append(one)
+        for automation in wanted:
+            here = known.pop(automation.name, [])
+            if not here:
+                client.create_automation(automation)
+            elif not _same(automation, here[0]):
+                # Only what differs is touched: a changed automation forgets what it is waiting for.
+                client.update_automation(here[0].id, automation)
+            for double in here[1:]:
+                client.delete_automation(double.id)
+        for name, stale in known.items():
+            for one in stale if name.startswith(PREFIX) else ():
+                client.delete_automation(one.id)
+    if not webhook:
+        _forget_block()
+    return [automation.name for automation in wanted]
+
+
+def _zombies(client: SyncPrefectClient) -> AutomationCore:
+    """Runs whose process and worker both died: nobody reports them, their heartbeat stops."""
+    heartbeat = get_current_settings().flows.heartbeat_frequency or 180
+    actions: list[Any] = [
+        ChangeFlowRunState(
+            state=StateType.CRASHED, name="Crashed", message="No heartbeat: the process and its worker died."
+        )
+    ]
+    try:
+        sweep = client.read_deployment_by_name(SWEEP)
+    except ObjectNotFound:
+        pass  # a server without gzflow's deployments still gets its dead runs crashed
+    else:
+        actions.append(RunDeployment(source="selected", deployment_id=sweep.id))
+    return AutomationCore(
+        name=f"{PREFIX}heartbeat lost",
+        description="A run without a heartbeat for more than three of its intervals is marked Crashed.",
+        trigger=EventTrigger(
+            match=RUN,
+            for_each={"prefect.resource.id"},
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *ENDED},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=3.5 * heartbeat),
+        ),
+        actions=actions,
+    )
+
+
+def _notifications(block: Any, late: timedelta) -> list[AutomationCore]:
+    def on_state(word: str, state: str) -> AutomationCore:
+        return _notify(word, f"A run {word}.", block, _RUN_PAYLOAD, expect={f"prefect.flow-run.{state}"}, match=RUN)
+
+    return [
+        on_state("failed", "Failed"),
+        on_state("crashed", "Crashed"),
+        _notify(
+            "late",
+            f"A run has waited {late.total_seconds():.0f} s for a worker.",
+            block,
+            _RUN_PAYLOAD,
+            match=RUN,
+            after={"prefect.flow-run.Late"},
+            expect={"prefect.flow-run.Pending", "prefect.flow-run.Running", *ENDED},
+            posture=Posture.Proactive,
+            within=late,
+        ),
+        _notify(
+            "failures",
+            "More galaxies failed than GZFLOW_ALERT_FAILURES allows.",
+            block,
+            _EVENT_PAYLOAD,
+            expect={FAILURES},
+            match={OVER: "yes"},
+        ),
+        _notify("champion", "A survey has a new champion.", block, _EVENT_PAYLOAD, expect={CHAMPION}),
+    ]
+
+
+def _notify(word: str, description: str, block: Any, payload: str, **trigger: Any) -> AutomationCore:
+    trigger = {"posture": Posture.Reactive, "threshold": 1, "for_each": {"prefect.resource.id"}} | trigger
+    return AutomationCore(
+        name=f"{PREFIX}{word}",
+        description=description,
+        trigger=EventTrigger(**trigger),
+        actions=[CallWebhook(block_document_id=block, payload=payload)],
+    )
+
+
+def _payload(**values: str) -> str:
+    """A JSON object whose values are Jinja expressions; ``text`` is what chat services show."""
+    return "{" + ", ".join(f"{json.dumps(key)}: {{{{ ({value}) | tojson }}}}" for key, value in values.items()) + "}"
+
+
+_RUN_PAYLOAD = _payload(
+    text="[flow_run.name, flow_run.state.name, flow_run.state.message or '', flow_run | ui_url] | join(' · ')",
+    event="event.event",
+    run="flow_run.name",
+    state="flow_run.state.name",
+    message="flow_run.state.message or ''",
+    link="flow_run | ui_url",
+)
+_EVENT_PAYLOAD = _payload(
+    text="[event.resource['gzflow.message'], flow_run | ui_url] | join(' · ')",
+    event="event.event",
+    run="flow_run.name",
+    state="flow_run.state.name",
+    message="event.resource['gzflow.message']",
+    link="flow_run | ui_url",
+)
+
+
+def _save_block(url: str) -> Any:
+    """Id of the block that keeps the URL; saved again only when it is another one."""
+    try:
+        stored = Webhook.load(BLOCK)
+    except ValueError:  # what Prefect says when there is none
+        stored = None
+    if stored is None or stored.url.get_secret_value() != url:
+        return Webhook(url=url, method="POST").save(BLOCK, overwrite=True)
+    return stored._block_document_id  # noqa: SLF001 - Prefect has no public name for it
+
+
+def _forget_block() -> None:
+    with suppress(ValueError):
+        Webhook.delete(BLOCK)
+
+
+def _same(wanted: AutomationCore, known: Any) -> bool:
+    """Whether the server has it just so; ids that the server adds to triggers do not count."""
+    return _covers(known.model_dump(mode="json"), wanted.model_dump(mode="json"))
+
+
+def _covers(known: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(known, Mapping) and all(_covers(known.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        if not isinstance(known, list) or len(known) != len(wanted):
+            return False
+        if all(isinstance(value, str) for value in wanted):
+            return sorted(known) == sorted(wanted)
+        return all(_covers(one, other) for one, other in zip(known, wanted, strict=True))
+    return bool(known == wanted)

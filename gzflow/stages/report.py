@@ -32,9 +32,11 @@ from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.ingest import IngestSummary
+from gzflow.stages.leakage import LEAK_ARCSEC
 from gzflow.stages.predict import PredictSummary
+from gzflow.stages.scoring import load_evaluation
 from gzflow.stages.shard import ShardSummary
-from gzflow.stages.train import LEAK_ARCSEC, TrainSummary, curves, load_evaluation
+from gzflow.stages.training_run import TrainSummary, curves
 from gzflow.surveys import Survey, load_survey
 from gzflow.tree import DecisionTree
 

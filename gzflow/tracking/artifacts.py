@@ -1,4 +1,4 @@
-"""What an earlier run left in the store: its files and tags."""
+"""What earlier runs left in the store: files, tags, and how to find them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gzflow.settings import Settings
-from gzflow.tracking.client import connect, tracking_errors
+from gzflow.tracking.client import PREFIX, connect, tracking_errors
+from gzflow.tracking.run import TrackedRun
 
 
 def read_artifact(settings: Settings, run_id: str, name: str) -> bytes | None:
@@ -36,3 +37,20 @@ def run_tags(settings: Settings, run_id: str) -> dict[str, str]:
     client = connect(settings)
     with tracking_errors(f"look up run {run_id}", settings):
         return dict(client.get_run(run_id).data.tags)
+
+
+def run_with_tag(settings: Settings, survey: str, tag: str, value: str) -> str | None:
+    """Id of the survey's run that carries a tag, or None; runs that were deleted do not count."""
+    client = connect(settings)
+    with tracking_errors("look for a run", settings):
+        experiment = client.get_experiment_by_name(f"{PREFIX}{survey}")
+        if experiment is None:
+            return None
+        found = client.search_runs([experiment.experiment_id], filter_string=f"tags.`{tag}` = '{value}'")
+        return str(found[0].info.run_id) if found else None
+
+
+def logged_steps(run: TrackedRun, metric: str) -> set[int]:
+    """Steps at which a run has logged a metric so far."""
+    with tracking_errors(f"look up {metric}", run.settings):
+        return {point.step for point in run.client.get_metric_history(run.id, metric)}

@@ -19,6 +19,7 @@ from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import predict, train
 from gzflow.stages.counts import Counts, total
+from gzflow.stages.training_run import RESULT
 from gzflow.surveys import load_survey
 from gzflow.tracking.registry import Registry
 from gzflow.training.config import TrainConfig
@@ -204,7 +205,7 @@ def test_which_of_two_shard_sets_must_be_said(survey, settings, tmp_path):
 
 def test_a_run_killed_before_its_result_was_written_registers_nothing_twice(trained):
     settings, toml, summary = trained
-    (summary.folder / train.RESULT).unlink()
+    (summary.folder / RESULT).unlink()
     again = train.run_chunk(train.plan(toml, settings, pixels=PIXELS, config=CONFIG), settings)
     assert (again.version, again.run_id, again.alias) == (summary.version, summary.run_id, "champion")
     assert len(Registry(settings).client.search_model_versions("name = 'gzflow-sim'")) == 1
@@ -213,12 +214,12 @@ def test_a_run_killed_before_its_result_was_written_registers_nothing_twice(trai
 def test_an_emptied_tracking_store_gets_a_new_run(trained, tmp_path):
     settings, toml, summary = trained
     moved = tmp_path / "mlflow"
-    (summary.folder / train.RESULT).rename(tmp_path / train.RESULT)
+    (summary.folder / RESULT).rename(tmp_path / RESULT)
     elsewhere = Settings.load({"MLFLOW_TRACKING_URI": f"sqlite:///{moved / 'new.db'}"}, home=settings.home)
     again = train.run_chunk(train.plan(toml, elsewhere, pixels=PIXELS, config=CONFIG), elsewhere)
     assert again.run_id != summary.run_id
     assert again.version == "1"
-    (tmp_path / train.RESULT).rename(summary.folder / train.RESULT)
+    (tmp_path / RESULT).rename(summary.folder / RESULT)
 
 
 def test_a_test_galaxy_on_a_training_galaxy_is_left_out_and_a_touching_stamp_is_counted(survey, settings, tmp_path):

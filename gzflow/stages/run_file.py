@@ -1,0 +1,59 @@
+"""Which MLflow run a folder belongs to, known at every moment: a run is never begun twice for one folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+from gzflow.durable import write_json
+from gzflow.settings import Settings
+from gzflow.tracking.artifacts import run_with_tag
+from gzflow.tracking.run import TrackedRun
+
+RUN = "mlflow-run.json"
+"""``key``, ``tracking_uri`` and, once it was begun, ``run_id``."""
+KEY = "gzflow.run_key"
+"""The tag by which a run is found again that was begun and not written down."""
+
+
+class ClaimedRun(NamedTuple):
+    """The run to go on with (None: begin one) and the tags that tie it to its folder."""
+
+    run_id: str | None
+    tags: dict[str, str]
+
+
+def claim_run(folder: Path, settings: Settings, survey: str) -> ClaimedRun:
+    """The run that the folder has in the settings' store; hold the folder's lock meanwhile.
+
+    The key is on disk before the run is begun, and the run carries it as a tag from its first moment: killed in
+    between, it is found by that. A store that is another one, or that was emptied, has no run of the key.
+    """
+    path = folder / RUN
+    stored = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if stored.get("tracking_uri") == place(settings) and (key := stored.get("key")):
+        return ClaimedRun(run_with_tag(settings, survey, KEY, key), {KEY: key})
+    key = uuid4().hex
+    write_json(path, {"key": key, "tracking_uri": place(settings)})
+    return ClaimedRun(None, {KEY: key})
+
+
+def note_run(folder: Path, run: TrackedRun, key: str) -> None:
+    """Write down the run that was begun, for readers of the folder."""
+    write_json(folder / RUN, {"key": key, "tracking_uri": place(run.settings), "run_id": run.id})
+
+
+def noted_run(folder: Path, settings: Settings) -> str | None:
+    """Id of the run that made what is in the folder, if it is in the settings' store."""
+    path = folder / RUN
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text("utf-8"))
+    return stored.get("run_id") if stored["tracking_uri"] == place(settings) else None
+
+
+def place(settings: Settings) -> str:
+    """The store, without user and password."""
+    return settings.tracking_uri.rsplit("@", 1)[-1]

@@ -1,0 +1,398 @@
+"""One training run from its first tag to its scores: what `train` and `finetune` have in common."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gzflow.durable import write_json
+from gzflow.errors import TrackingError, TrainingError
+from gzflow.evaluation.figures import confusion_figure, figure_png, reliability, training_curves
+from gzflow.evaluation.metrics import Evaluation
+from gzflow.lock import exclusive
+from gzflow.posterior import fractions
+from gzflow.settings import Settings
+from gzflow.shards.header import SPLITS, Split
+from gzflow.shards.reader import ShardSet
+from gzflow.stages.leakage import GALAXIES, PARENT_TAG, Leakage, ancestry, find_leaks, write_galaxies
+from gzflow.stages.run_file import KEY, claim_run, note_run
+from gzflow.stages.scoring import SCORES, TEST, score_test
+from gzflow.tracking.artifacts import logged_steps
+from gzflow.tracking.names import metric_key
+from gzflow.tracking.registry import ModelRef, Registry
+from gzflow.tracking.run import Lineage, TrackedRun, run_exists
+from gzflow.training.config import FineTuneConfig, TrainConfig
+from gzflow.training.launch import launch
+from gzflow.training.metrics import EpochMetrics
+from gzflow.training.trainer import TrainResult
+
+logger = logging.getLogger(__name__)
+
+RESULT = "result.json"
+"""The summary; written last, it says that the run is done."""
+Kind = Literal["trained", "finetuned", "scratch"]
+
+
+@dataclass(frozen=True)
+class TrainChunk:
+    """One training run; its folder is named by what decides the result, so that the same run is found again.
+
+    Attributes
+    ----------
+    survey
+        As the user named it.
+    name
+        Of the MLflow run.
+    kind
+        "scratch" is what stands beside a fine-tune for comparison.
+    parent
+        Whose training galaxies the test galaxies must keep away from; with a `FineTuneConfig` also the model that is
+        fine-tuned.
+    register
+        Whether the model becomes a version of the survey's registered model.
+    """
+
+    survey: str
+    shards: str
+    folder: str
+    name: str
+    config: TrainConfig
+    n_galaxies: Mapping[Split, int]
+    kind: Kind = "trained"
+    parent: ModelRef | None = None
+    register: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSummary:
+    """A trained and scored model.
+
+    Attributes
+    ----------
+    folder
+        The run's: ``model/``, ``training.json``, ``result.json``, ``test.npz`` with the test galaxies' concentrations
+        and votes, ``scores.parquet`` with their likelihoods.
+    labels
+        Training galaxies used.
+    model, version, alias
+        Of the registered model; None where it was not registered, and where it has no alias any more.
+    parent
+        URI of the model that was fine-tuned; None for a training from scratch.
+    url
+        The MLflow run's page, where a server shows one.
+    parent_run_id
+        The MLflow run that this one belongs to.
+    n_test, n_leaked, n_overlapping
+        Test galaxies scored; left out because a galaxy that the model or an ancestor was trained on lies within
+        `LEAK_ARCSEC`; scored although their stamp overlaps one that was seen.
+    n_leaked_by_parent
+        Of those left out, how many an ancestor has seen.
+    guard_unknown
+        What the guard against seen test galaxies could not look at.
+    loss, constant, majority
+        Test NLL in nats a galaxy of the model, of the constant Dirichlet and of the majority answer; NaN without a
+        test galaxy that has votes.
+    """
+
+    survey: str
+    name: str
+    kind: Kind
+    folder: Path
+    labels: int
+    model: str | None = None
+    version: str | None = None
+    alias: str | None = None
+    parent: str | None = None
+    run_id: str
+    url: str | None
+    parent_run_id: str | None = None
+    best_epoch: int
+    n_epochs: int
+    n_test: int
+    n_leaked: int
+    n_overlapping: int
+    n_leaked_by_parent: int = 0
+    guard_unknown: tuple[str, ...] = ()
+    loss: float
+    constant: float
+    majority: float
+    reused: bool = False
+
+    def sentence(self) -> str:
+        """One line for people, with the baselines."""
+        scores = (
+            f"test NLL {self.loss:.3f} (constant Dirichlet {self.constant:.3f}, majority answer {self.majority:.3f};"
+            f" {self.n_test:,} galaxies)"
+            if self.n_test
+            else "no test galaxy has votes, so it has no score"
+        )
+        if self.guard_unknown:
+            scores += "; the parent may have seen some of them"
+        who = f"{self.model} version {self.version} ({self.alias or 'no alias'})" if self.model else self.name
+        return f"{who}: {scores}"
+
+
+def run_training(
+    chunk: TrainChunk,
+    settings: Settings,
+    *,
+    parent_run_id: str | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    flow_run: tuple[str, str] | None = None,
+) -> TrainSummary:
+    """Train, or go on with the run that was interrupted, or return the one that was finished.
+
+    Parameters
+    ----------
+    parent_run_id
+        The MLflow run that this one belongs to.
+    on_epoch
+        Called after each epoch, after its metrics were logged.
+    stop
+        Asked before each batch; once it says True, training ends with the last finished epoch.
+    flow_run
+        Id and page of the orchestrator's run, for the tags.
+
+    Raises
+    ------
+    TrainingError
+        Training cannot start, has diverged, or was stopped.
+    Busy
+        Another process is at it.
+    """
+    folder = Path(chunk.folder)
+    with exclusive(folder, f"training {chunk.name} for {chunk.survey}"):
+        if (known := _finished(folder, settings, parent_run_id)) is not None:
+            logger.info("%s: this model was trained before: %s", known.survey, known.sentence())
+            return known
+        shards = ShardSet.open(Path(chunk.shards))
+        claimed = claim_run(folder, settings, shards.survey)
+        run = TrackedRun(
+            settings,
+            shards.survey,
+            name=chunk.name,
+            lineage=_lineage(chunk, shards, flow_run),
+            tags={"gzflow.kind": chunk.kind, **claimed.tags},
+            run_id=claimed.run_id,
+            parent_run_id=parent_run_id,
+        )
+        with run:
+            note_run(folder, run, claimed.tags[KEY])
+            _describe(run, chunk, shards)
+            result = _train(chunk, shards, run, on_epoch, stop)
+            summary = _conclude(chunk, shards, run, result, parent_run_id)
+        write_json(folder / RESULT, asdict(summary))
+    logger.info("%s: %s", summary.survey, summary.sentence())
+    return summary
+
+
+def curves(history: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], best_epoch: int) -> Figure:
+    """The training curves of a run, from the trainer's history and its constant baseline."""
+    points = [
+        {"epoch": epoch["epoch"], "train/loss": epoch["train_loss"], "val/loss": epoch["validation_loss"]}
+        for epoch in history
+    ]
+    return training_curves(points, baseline=baseline["loss"], best_epoch=best_epoch)
+
+
+def alias_of(registry: Registry, survey: str, version: str) -> str | None:
+    """The alias that a version has now."""
+    aliases: tuple[Literal["champion", "challenger"], ...] = ("champion", "challenger")
+    return next((alias for alias in aliases if registry.alias(survey, alias) == version), None)
+
+
+def _finished(folder: Path, settings: Settings, parent_run_id: str | None) -> TrainSummary | None:
+    """The run's summary if it was finished and the store still has what it speaks of."""
+    if not (folder / RESULT).is_file():
+        return None
+    stored = json.loads((folder / RESULT).read_text("utf-8"))
+    changed = {"folder": folder, "guard_unknown": tuple(stored["guard_unknown"]), "reused": True}
+    summary = TrainSummary(**stored | changed)
+    if summary.parent_run_id != parent_run_id or not run_exists(settings, summary.run_id):
+        return None
+    if summary.model is None or summary.version is None:
+        return summary
+    registry = Registry(settings)
+    try:
+        registry.resolve(f"models:/{summary.model}/{summary.version}")
+    except TrackingError:
+        return None
+    return TrainSummary(**asdict(summary) | {"alias": alias_of(registry, summary.survey, summary.version)})
+
+
+def _lineage(chunk: TrainChunk, shards: ShardSet, flow_run: tuple[str, str] | None) -> Lineage:
+    return Lineage(
+        tree_fingerprint=shards.tree.fingerprint,
+        shard_fingerprint=shards.fingerprint,
+        parent_model=start.uri if (start := _start(chunk)) else None,
+        flow_run_id=flow_run[0] if flow_run else None,
+        flow_run_url=flow_run[1] if flow_run else None,
+    )
+
+
+def _start(chunk: TrainChunk) -> ModelRef | None:
+    """The model that training starts from, if it is not from scratch."""
+    return chunk.parent if isinstance(chunk.config, FineTuneConfig) else None
+
+
+def _describe(run: TrackedRun, chunk: TrainChunk, shards: ShardSet) -> None:
+    resolved = chunk.config.resolve(shards.n("train"), shards.recipe)
+    run.log_params(
+        resolved.model_dump(mode="json")
+        | {"recipe": shards.recipe.model_dump(mode="json")}
+        | {f"galaxies.{split}": n for split, n in chunk.n_galaxies.items()}
+    )
+    for split in SPLITS:
+        run.log_dataset(
+            f"{shards.survey}-{shards.recipe.pixels}px-{split}",
+            shards.fingerprint,
+            str(shards.folder),
+            context=split,
+            profile={"galaxies": chunk.n_galaxies[split]},
+        )
+
+
+def _train(
+    chunk: TrainChunk,
+    shards: ShardSet,
+    run: TrackedRun,
+    on_epoch: Callable[[EpochMetrics], None] | None,
+    stop: Callable[[], bool] | None,
+) -> TrainResult:
+    """The trained model, all its epochs logged."""
+
+    def after_epoch(epoch: EpochMetrics) -> None:
+        run.log_metrics(epoch.flat(), step=epoch.epoch)
+        logger.info(
+            "%s: %sepoch %d: train %.3f, validation %.3f%s, %.0f s",
+            shards.survey,
+            "" if chunk.kind == "trained" else f"{chunk.name}: ",
+            epoch.epoch + 1,
+            epoch.train_loss,
+            epoch.validation_loss,
+            " (best)" if epoch.best else "",
+            epoch.seconds,
+        )
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+    start = _start(chunk)
+    result = launch(
+        shards,
+        chunk.config,
+        Path(chunk.folder),
+        on_epoch=after_epoch,
+        stop=stop,
+        **({"parent": start.folder} if start else {}),
+    )
+    if not result.finished:
+        raise TrainingError(
+            f"training was stopped after {len(result.history)} epochs",
+            where=chunk.folder,
+            fix="run the same command again: it goes on from there",
+        )
+    # An epoch is on disk before it is logged: what was killed in between is made good here.
+    logged = logged_steps(run, "train/loss")
+    for epoch in result.history:
+        if epoch["epoch"] not in logged:
+            run.log_metrics(EpochMetrics(**epoch).flat(), step=epoch["epoch"])
+    logger.info(
+        "%s: best epoch %d of %d; the constant Dirichlet scores %.3f on the same validation galaxies",
+        shards.survey,
+        result.best_epoch + 1,
+        len(result.history),
+        result.baseline["loss"],
+    )
+    return result
+
+
+def _conclude(
+    chunk: TrainChunk, shards: ShardSet, run: TrackedRun, result: TrainResult, parent_run_id: str | None
+) -> TrainSummary:
+    """Score, log and, if the chunk says so, register what was trained."""
+    folder, settings, start = Path(chunk.folder), run.settings, _start(chunk)
+    leakage = find_leaks(shards, ancestry(chunk.parent, settings))
+    evaluation = score_test(result, shards, folder, leakage.ids)
+    labels = result.config.labels or shards.n("train")
+    _log_result(run, result, evaluation, shards, leakage, labels)
+    write_galaxies(shards, folder / GALAXIES)
+    for name in (GALAXIES, SCORES):
+        run.log_file(folder / name)
+    ref = alias = None
+    if chunk.register:
+        registry = Registry(settings)
+        ref = registry.register(result.folder, run, tags={PARENT_TAG: start.uri} if start else None)
+        alias = alias_of(registry, shards.survey, str(ref.version))
+    total = evaluation.total if evaluation else None
+    return TrainSummary(
+        survey=shards.survey,
+        name=chunk.name,
+        kind=chunk.kind,
+        folder=folder,
+        labels=labels,
+        model=ref.name if ref else None,
+        version=ref.version if ref else None,
+        alias=alias,
+        parent=start.uri if start else None,
+        run_id=run.id,
+        url=run.url,
+        parent_run_id=parent_run_id,
+        best_epoch=result.best_epoch,
+        n_epochs=len(result.history),
+        n_test=total.n if total else 0,
+        n_leaked=len(leakage.ids),
+        n_overlapping=leakage.n_overlapping,
+        n_leaked_by_parent=leakage.n_by_parent,
+        guard_unknown=leakage.unknown,
+        loss=total.nll if total else float("nan"),
+        constant=total.nll_constant if total else float("nan"),
+        majority=total.nll_majority if total else float("nan"),
+    )
+
+
+def _log_result(
+    run: TrackedRun,
+    result: TrainResult,
+    evaluation: Evaluation | None,
+    shards: ShardSet,
+    leakage: Leakage,
+    labels: int,
+) -> None:
+    """Metrics under the same names in every run, with those that a plain training leaves at 0."""
+    best = min(result.history, key=lambda epoch: epoch["validation_loss"])
+    run.log_metrics(
+        {
+            "best/epoch": result.best_epoch,
+            "best/val-loss": best["validation_loss"],
+            "galaxies/train": labels,
+            "galaxies/validation": shards.n("validation"),
+            "galaxies/test": shards.n("test"),
+            "test/leaked": len(leakage.ids),
+            "test/leaked-by-parent": leakage.n_by_parent,
+            "test/overlapping-stamps": leakage.n_overlapping,
+            "test/guard-known": float(not leakage.unknown),
+        }
+        | {metric_key(f"baseline/val-{name}"): value for name, value in result.baseline.items()}
+        | (evaluation.metrics() if evaluation else {}),
+        step=result.best_epoch,
+    )
+    if leakage.unknown:
+        run.set_tags({"gzflow.guard_unknown": "; ".join(leakage.unknown)})
+    run.log_json("history.json", result.history)
+    run.log_bytes("figures/training-curves.png", figure_png(curves(result.history, result.baseline, result.best_epoch)))
+    if evaluation is None:
+        return
+    for matrix in evaluation.confusions:
+        if matrix.n:
+            run.log_bytes(f"figures/confusion/{matrix.question}.png", figure_png(confusion_figure(matrix)))
+    with np.load(result.folder.parent / TEST, allow_pickle=False) as stored:
+        means = fractions(stored["concentrations"], shards.tree)
+        run.log_bytes("figures/reliability.png", figure_png(reliability(means, stored["votes"], shards.tree)))

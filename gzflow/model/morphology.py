@@ -168,6 +168,13 @@ def read_spec(folder: Path) -> ModelSpec:
     return _read_description(Path(folder) / DESCRIPTION)[0]
 
 
+def read_fingerprint(folder: Path) -> str:
+    """32 hex digits of a saved model's weights and of how it feeds them; see `read_spec` for the errors."""
+    spec, digest = _read_description(Path(folder) / DESCRIPTION)
+    fed = spec.model_dump_json(include={"encoder", "stem_stride", "input_pixels", "mean", "std"})
+    return _digest(f"{digest} {fed}".encode())
+
+
 def central_crop(images: Tensor, size: int) -> Tensor:
     """The central (n, size, size, C) of (n, H, W, C) images, as a view."""
     top, left = (images.shape[1] - size) // 2, (images.shape[2] - size) // 2

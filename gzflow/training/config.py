@@ -31,6 +31,9 @@ class TrainConfig(BaseModel):
     """Stride of the encoder's first convolution. Empty: the architecture's own."""
     input_pixels: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
     """Side of what the encoder sees. "auto": 224 of 300 stored pixels, all of 128 or fewer."""
+    labels: Annotated[int, Field(ge=1)] | None = None
+    """Train on so many of the training galaxies, chosen by `seed` and their ids: a smaller number's are among a larger
+    one's. Empty, or more than there are: all. Validation and test galaxies stay as they are."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the features left out before the head."""
     concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
@@ -77,8 +80,16 @@ class TrainConfig(BaseModel):
             raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
         return self
 
-    def resolve(self, n_train: int, recipe: ImageRecipe) -> TrainConfig:
-        """The same with every "auto" that decides the result replaced by its value for these shards."""
+    def resolve(self, n_train: int, recipe: ImageRecipe) -> Self:
+        """The same with every "auto" that decides the result replaced by its value for these shards.
+
+        Parameters
+        ----------
+        n_train
+            Training galaxies that there are. `labels` of as many or more become None: all are used.
+        """
+        labels = None if self.labels is None or self.labels >= n_train else self.labels
+        n_train = labels or n_train
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = 32 if n_train < SMALL_SET else 128
@@ -86,10 +97,42 @@ class TrainConfig(BaseModel):
         if average == "auto":
             average = round(min(0.999, max(0.9, 1 - 2 * batch_size / max(n_train, 1))), 4)
         pixels = default_input_pixels(recipe.pixels) if self.input_pixels == "auto" else self.input_pixels
-        return self.model_copy(update={"batch_size": batch_size, "average": average, "input_pixels": pixels})
+        return self.model_copy(
+            update={"labels": labels, "batch_size": batch_size, "average": average, "input_pixels": pixels}
+        )
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits of all that decides the result; not of how it is computed."""
         values = self.model_dump(mode="json", exclude={"workers"})
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+PARENT = "parent"
+
+
+class FineTuneConfig(TrainConfig):
+    """How to fine-tune: as `TrainConfig`, with other defaults and what is kept of the parent.
+
+    Encoder, stem and input pixels are the parent's; a configuration that says otherwise is refused.
+    """
+
+    encoder: str = PARENT
+    """The parent's: there is no need to name it."""
+    stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Stride of the encoder's first convolution. Empty: the parent's."""
+    input_pixels: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
+    """Side of what the encoder sees. "auto": the parent's."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the features left out before the head."""
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    """Highest learning rate of the new head."""
+    blocks: Annotated[int, Field(ge=0)] | Literal["all"] = 3
+    """Blocks of the encoder that learn, counted from the top; 0 trains the head alone. Below them nothing changes, the
+    running statistics included."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """The learning rate of each block is this share of the rate above it; the head is on top."""
+    statistics: Literal["learn", "parent"] = "learn"
+    """Of the batch normalisations in the blocks that learn: follow the new images, or stay the parent's."""
+    normalisation: Literal["parent", "shards"] = "parent"
+    """Whose mean and standard deviation the images are scaled by."""

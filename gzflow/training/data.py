@@ -33,43 +33,55 @@ class Galaxies(Dataset[Batch]):
         None leaves the images as they are in the shard.
     seed
         With the epoch and the galaxy's id it decides the augmentation: workers and batch order have no say.
+    rows
+        Ascending numbers of the galaxies to use; None is all.
     """
 
-    def __init__(self, shards: ShardSet, split: Split, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        shards: ShardSet,
+        split: Split,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
         self.readers = shards.readers(split)
         self.bounds = np.cumsum([0, *(len(reader) for reader in self.readers)])
-        self.votes = shards.votes(split)
-        self.keys = galaxy_keys(shards.ids(split))
+        self.rows = np.arange(self.bounds[-1]) if rows is None else rows
+        self.votes = shards.votes(split)[self.rows]
+        self.keys = galaxy_keys(shards.ids(split))[self.rows]
         self.augmentation = augmentation
         self.seed = seed
 
     def __len__(self) -> int:
-        return int(self.bounds[-1])
+        return len(self.rows)
 
     def __getitem__(self, places: list[Place]) -> Batch:
         """One batch: places are (epoch, position), as `EpochOrder` gives them."""
         positions = np.array([position for _, position in places], np.int64)
         if self.augmentation is None:
-            images = self._images(positions)
+            images = self._images(self.rows[positions])
         else:
             views = [
-                self.augmentation(self._image(position), _seed(self.seed, epoch, int(self.keys[position])))
+                self.augmentation(
+                    self._image(int(self.rows[position])), _seed(self.seed, epoch, int(self.keys[position]))
+                )
                 for epoch, position in places
             ]
             images = np.stack(views)
         return torch.from_numpy(images), torch.from_numpy(self.votes[positions])
 
-    def _image(self, position: int) -> NDArray[np.uint8]:
-        shard = int(np.searchsorted(self.bounds, position, "right")) - 1
-        return self.readers[shard].images([position - int(self.bounds[shard])])[0]
+    def _image(self, row: int) -> NDArray[np.uint8]:
+        shard = int(np.searchsorted(self.bounds, row, "right")) - 1
+        return self.readers[shard].images([row - int(self.bounds[shard])])[0]
 
-    def _images(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-        shards = np.searchsorted(self.bounds, positions, "right") - 1
+    def _images(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        shards = np.searchsorted(self.bounds, rows, "right") - 1
         parts = []
         # Validation asks in order, so neighbours share a shard and one read serves them.
-        for run in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(shards)) + 1):
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(shards)) + 1):
             shard = int(shards[run[0]])
-            parts.append(self.readers[shard].images(positions[run] - self.bounds[shard]))
+            parts.append(self.readers[shard].images(rows[run] - self.bounds[shard]))
         return np.concatenate(parts)
 
 
@@ -134,9 +146,31 @@ def loader(galaxies: Galaxies, order: EpochOrder, *, workers: int, pinned: bool)
     )
 
 
-def channel_statistics(shards: ShardSet, most: int = 1024) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, on the scale 0-255, of up to `most` evenly spaced training images."""
-    galaxies = Galaxies(shards, "train")
+def training_rows(shards: ShardSet, labels: int | None, seed: int) -> NDArray[np.int64]:
+    """Ascending numbers of the training galaxies that `TrainConfig.labels` and `seed` choose; all for None.
+
+    Galaxies are ranked by a hash of their id and the seed, and the first are taken: 50 of them are among 200.
+    """
+    ids = shards.ids("train")
+    if labels is None or labels >= len(ids):
+        return np.arange(len(ids))
+    ranks = galaxy_keys(f"{seed}:{id_str}" for id_str in ids)
+    return np.sort(np.argsort(ranks, kind="stable")[:labels])
+
+
+def channel_statistics(
+    shards: ShardSet, rows: NDArray[np.int64] | None = None, most: int = 1024
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, on the scale 0-255, of training images.
+
+    Parameters
+    ----------
+    rows
+        The training galaxies to look at; None is all.
+    most
+        Of these, that many are read, evenly spaced.
+    """
+    galaxies = Galaxies(shards, "train", rows=rows)
     positions = np.unique(np.linspace(0, len(galaxies) - 1, min(most, len(galaxies))).astype(np.int64))
     count, total, squares = 0, np.zeros(shards.recipe.n_channels), np.zeros(shards.recipe.n_channels)
     for chosen in np.array_split(positions, -(-len(positions) // 64)):

@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from gzflow.model.losses import dirichlet_multinomial_nll
 from gzflow.model.morphology import Morphology, central_crop
 from gzflow.training.averaging import averaged_copy, update_average
-from gzflow.training.config import TrainConfig
+from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.data import Batch
+from gzflow.training.finetuning import freeze, parameter_groups
 from gzflow.training.metrics import EpochMetrics, RunningNLL
 from gzflow.training.schedule import warm_cosine
 
@@ -34,6 +35,8 @@ class Fit(LightningModule):
 
     Attributes
     ----------
+    still
+        Modules that stay in evaluation mode: what a fine-tune keeps of its parent.
     candidate
         What is validated and saved: the running average, or the model itself when averaging is off.
     history
@@ -43,6 +46,7 @@ class Fit(LightningModule):
     def __init__(self, model: Morphology, config: TrainConfig, total_steps: int) -> None:
         super().__init__()
         self.model = _with_quick_statistics(model)
+        self.still = freeze(model, config) if isinstance(config, FineTuneConfig) else ()
         self.config = config
         self.total_steps = total_steps
         self.average = cast("Morphology", averaged_copy(model)) if config.average else None
@@ -59,19 +63,17 @@ class Fit(LightningModule):
         return self.average if self.average is not None else self.model
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW; biases and normalisation layers do not decay."""
-        weights = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": weights, "weight_decay": self.config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+        """AdamW; the schedule is a factor on each group's own rate."""
+        groups = parameter_groups(self.model, self.config)
         optimizer = AdamW(groups, lr=self.config.lr, fused=self.device.type == "cuda")
         schedule = LambdaLR(optimizer, warm_cosine(self.total_steps, self.config.warmup, self.config.final_lr))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
         """Seed dropout by (seed, epoch), so that an epoch that is begun again goes the same way."""
+        self.model.train()
+        for module in self.still:
+            module.eval()
         torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch + 7919 * self.global_rank)
         self._train = RunningNLL(self.model.tree, self.device)
         self._n_seen = 0

@@ -26,7 +26,7 @@ class EpochMetrics:
     train_nll, validation_nll
         Mean over the galaxies that were asked, per question; questions that nobody was asked are left out.
     lr
-        Learning rate of the last step.
+        Learning rate of the last step; in a fine-tune the head's.
     seconds
         Training and validation.
     images_per_s

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from gzflow.durable import write_json
@@ -27,8 +28,9 @@ from gzflow.model.morphology import Morphology
 from gzflow.model.spec import ModelSpec, SurveyTree
 from gzflow.shards.reader import ShardSet
 from gzflow.training.augment import Augmentation
-from gzflow.training.config import TrainConfig
-from gzflow.training.data import Batch, EpochOrder, Galaxies, channel_statistics, loader
+from gzflow.training.config import FineTuneConfig, TrainConfig
+from gzflow.training.data import Batch, EpochOrder, Galaxies, channel_statistics, loader, training_rows
+from gzflow.training.finetuning import Parent
 from gzflow.training.fit import Fit
 from gzflow.training.metrics import EpochMetrics, RunningNLL
 from gzflow.training.progress import EpochEnd, Stopped
@@ -60,6 +62,8 @@ class TrainResult:
         no image would get. ``"loss"`` is the sum that compares with `EpochMetrics.validation_loss`.
     config
         With every "auto" resolved.
+    n_train
+        Galaxies trained on: all, or `TrainConfig.labels` of them.
     finished
         False when `stop` ended the run: calling `train` again goes on from there.
     """
@@ -70,7 +74,28 @@ class TrainResult:
     best_epoch: int
     baseline: dict[str, float]
     config: TrainConfig
+    n_train: int
     finished: bool
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything that decides a run, settled."""
+
+    shards: ShardSet
+    config: TrainConfig
+    rows: NDArray[np.int64]
+    parent: Parent | None
+
+    @property
+    def fingerprint(self) -> str:
+        parts = [self.shards.fingerprint, self.config.fingerprint]
+        return "-".join(parts if self.parent is None else [*parts, self.parent.fingerprint])
+
+    @property
+    def votes(self) -> NDArray[np.int32]:
+        """(n_train, n_answers) votes that are learnt from."""
+        return self.shards.votes("train")[self.rows]
 
 
 def train(
@@ -78,6 +103,7 @@ def train(
     config: TrainConfig,
     folder: Path,
     *,
+    parent: Path | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     resume: bool = True,
     stop: Callable[[], bool] | None = None,
@@ -90,8 +116,13 @@ def train(
 
     Parameters
     ----------
+    config
+        With a parent, a `FineTuneConfig`.
     folder
         The run's own folder.
+    parent
+        Folder of the saved model to fine-tune: its encoder, under a new head that starts from the constant Dirichlet
+        of the new votes.
     on_epoch
         Called after each epoch.
     resume
@@ -102,32 +133,40 @@ def train(
     Raises
     ------
     TrainingError
-        Nothing to learn from (all reasons at once); a folder that holds another run; a loss that is not finite;
-        stopped before the first epoch was finished.
+        Nothing to learn from, or a parent that does not fit (all reasons at once); a folder that holds another run; a
+        loss that is not finite; stopped before the first epoch was finished.
+    ModelError
+        The parent cannot be loaded.
     """
-    config, description = begin(shards, config, Path(folder), resume=resume)
+    config, description = begin(shards, config, Path(folder), parent=parent, resume=resume)
     if description["finished"]:
         return conclude(shards, config, Path(folder))
-    finished = fit_epochs(shards, config, Path(folder), on_epoch=on_epoch, stop=stop)
+    finished = fit_epochs(shards, config, Path(folder), parent=parent, on_epoch=on_epoch, stop=stop)
     return conclude(shards, config, Path(folder), finished=finished)
 
 
 def begin(
-    shards: ShardSet, config: TrainConfig, folder: Path, *, resume: bool = True
+    shards: ShardSet, config: TrainConfig, folder: Path, *, parent: Path | None = None, resume: bool = True
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """The configuration with every "auto" resolved, and the description of the run that `folder` now belongs to.
 
     Raises
     ------
     TrainingError
-        Nothing to learn from; a folder that holds another run.
+        Nothing to learn from; a parent that does not fit; a folder that holds another run.
+    ModelError
+        The parent cannot be loaded.
     """
-    _require_votes(shards)
-    config = config.resolve(shards.n("train"), shards.recipe)
-    _require_shares(shards.n("train"), config)
+    run = _settled(shards, config, parent)
+    _require_votes(run)
+    _require_shares(run)
+    if config.labels is not None and config.labels > len(run.rows):
+        logger.warning(
+            "%d labels are asked for, there are %d training galaxies: all are used", config.labels, len(run.rows)
+        )
     if not resume:
         _clear(folder)
-    return config, _claim(folder, shards, config)
+    return run.config, _claim(folder, run)
 
 
 def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: bool = True) -> TrainResult:
@@ -146,7 +185,8 @@ def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: b
             fix="start it again and give it more time: see TrainConfig.epochs and the size of the shard set",
         )
     best = min(history, key=lambda epoch: epoch.validation_loss)
-    baseline = constant_nll(shards)
+    rows = training_rows(shards, config.labels, config.seed)
+    baseline = constant_nll(shards, shards.votes("train")[rows])
     description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
     if finished and not description["finished"]:
         done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
@@ -159,6 +199,7 @@ def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: b
         best_epoch=best.epoch,
         baseline=baseline,
         config=config,
+        n_train=len(rows),
         finished=finished,
     )
 
@@ -171,10 +212,10 @@ def _history(folder: Path) -> list[EpochMetrics]:
     return [EpochMetrics(**epoch) for epoch in epochs or ()]
 
 
-def constant_nll(shards: ShardSet) -> dict[str, float]:
+def constant_nll(shards: ShardSet, train_votes: NDArray[np.int32]) -> dict[str, float]:
     """Validation NLL per question, and as ``"loss"`` their sum, of the constant Dirichlet of the training votes."""
     votes = torch.from_numpy(shards.votes("validation"))
-    constant = torch.from_numpy(constant_dirichlet(shards.votes("train"), shards.tree))
+    constant = torch.from_numpy(constant_dirichlet(train_votes, shards.tree))
     running = RunningNLL(shards.tree, torch.device("cpu"))
     running.add(dirichlet_multinomial_nll(votes, constant.expand(len(votes), -1), shards.tree), votes)
     loss, per_question = running.result()
@@ -186,6 +227,7 @@ def fit_epochs(
     config: TrainConfig,
     folder: Path,
     *,
+    parent: Path | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> bool:
@@ -193,9 +235,11 @@ def fit_epochs(
 
     With several devices every process calls it, each for its own share of every batch; the first one writes.
     """
+    run = _settled(shards, config, parent)
+    config = run.config
     assert isinstance(config.batch_size, int)
-    steps = len(EpochOrder(shards.n("train"), config.batch_size, shuffle=True))
-    fit = Fit(_new_model(shards, config), config, total_steps=steps * config.epochs)
+    steps = len(EpochOrder(len(run.rows), config.batch_size, shuffle=True))
+    fit = Fit(_new_model(run), config, total_steps=steps * config.epochs)
     checkpoint = folder / CHECKPOINT
     resumed = checkpoint.is_file()
     if resumed:
@@ -206,13 +250,28 @@ def fit_epochs(
     with _quiet(), torch.random.fork_rng():
         # Seeds are set for the weights and at each epoch; the caller's own random numbers are not to notice.
         trainer = _lightning(config, folder, EpochEnd(folder / MODEL, checkpoint, on_epoch=on_epoch, stop=stop))
-        batches = _loaders(shards, config, trainer)
+        batches = _loaders(run, trainer)
         try:
             trainer.fit(fit, *batches, ckpt_path=str(checkpoint) if resumed else None, weights_only=True)
         except Stopped:
             logger.info("stopped on request after %d finished epochs", len(fit.history))
             return False
     return True
+
+
+def _settled(shards: ShardSet, config: TrainConfig, parent: Path | None) -> _Run:
+    """Settling twice changes nothing: the processes of a run are given the settled configuration."""
+    origin = None if parent is None else Parent.open(parent)
+    if origin is not None:
+        config = origin.settle(config, shards.recipe)
+    elif isinstance(config, FineTuneConfig):
+        raise TrainingError(
+            "there is no parent to fine-tune",
+            expected="the folder of a saved model",
+            fix="pass parent=, or a TrainConfig to train from scratch",
+        )
+    config = config.resolve(shards.n("train"), shards.recipe)
+    return _Run(shards, config, training_rows(shards, config.labels, config.seed), origin)
 
 
 def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer:
@@ -242,14 +301,15 @@ def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer
     )
 
 
-def _loaders(shards: ShardSet, config: TrainConfig, trainer: Trainer) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+def _loaders(run: _Run, trainer: Trainer) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+    shards, config = run.shards, run.config
     on_cpu = trainer.strategy.root_device.type == "cpu"
     workers = _workers(config, on_cpu)
     assert isinstance(config.batch_size, int)
     assert isinstance(config.input_pixels, int)
     rank, world = trainer.global_rank, trainer.world_size
     augmentation = Augmentation(config.input_pixels, config.zoom, config.shift)
-    training = Galaxies(shards, "train", augmentation, config.seed)
+    training = Galaxies(shards, "train", augmentation, config.seed, run.rows)
     validation = Galaxies(shards, "validation")
     order = EpochOrder(len(training), config.batch_size, shuffle=True, seed=config.seed, rank=rank, world=world)
     plain = EpochOrder(len(validation), _VALIDATION_BATCH, shuffle=False, rank=rank, world=world)
@@ -265,10 +325,18 @@ def _workers(config: TrainConfig, on_cpu: bool) -> int:
     return 0 if on_cpu else max(1, min(8, (os.cpu_count() or 1) // config.devices - 1))
 
 
-def _new_model(shards: ShardSet, config: TrainConfig) -> Morphology:
-    """Random weights by the seed, and a head that starts from the constant Dirichlet of the training votes."""
+def _new_model(run: _Run) -> Morphology:
+    """Random weights by the seed, or the parent's; a head that starts from the constant Dirichlet of its votes."""
+    shards, config, parent = run.shards, run.config, run.parent
     assert isinstance(config.input_pixels, int)
-    mean, std = channel_statistics(shards)
+    if isinstance(config, FineTuneConfig) and config.normalisation == "parent":
+        assert parent is not None
+        mean, std = parent.model.spec.mean, parent.model.spec.std
+    else:
+        mean, std = channel_statistics(shards, run.rows)
+    notes = {} if parent is None else parent.notes(shards.recipe)
+    if config.labels is not None:
+        notes["labels"] = f"{config.labels} of {shards.n('train')} training galaxies"
     spec = ModelSpec(
         encoder=config.encoder,
         stem_stride=config.stem_stride,
@@ -279,20 +347,22 @@ def _new_model(shards: ShardSet, config: TrainConfig) -> Morphology:
         input_pixels=config.input_pixels,
         mean=mean,
         std=std,
-        training_fingerprint=_fingerprint(shards, config),
+        training_fingerprint=run.fingerprint,
+        notes=notes,
     )
     low, high = config.concentrations
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Morphology(spec)
-        model.head.start_from(constant_dirichlet(shards.votes("train"), shards.tree, (low + 0.05, high - 1)))
+        model.head.start_from(constant_dirichlet(run.votes, shards.tree, (low + 0.05, high - 1)))
+    if parent is not None:
+        model.encoder.load_state_dict(parent.model.encoder.state_dict())
     return model
 
 
-def _require_votes(shards: ShardSet) -> None:
+def _require_votes(run: _Run) -> None:
     problems = []
-    for split in ("train", "validation"):
-        votes = shards.votes(split)
+    for split, votes in (("train", run.votes), ("validation", run.shards.votes("validation"))):
         if not len(votes):
             problems.append(f"the {split} split has no galaxy")
         elif not np.any(votes > 0):
@@ -300,15 +370,16 @@ def _require_votes(shards: ShardSet) -> None:
     if problems:
         raise TrainingError(
             "there is nothing to learn from",
-            where=str(shards.folder),
+            where=str(run.shards.folder),
             problems=problems,
             expected="galaxies with votes in the train and the validation split",
             fix="ingest more galaxies, or check the survey's vote columns, and make the shards again",
         )
 
 
-def _require_shares(n_train: int, config: TrainConfig) -> None:
+def _require_shares(run: _Run) -> None:
     """Every process needs a galaxy of every batch, and batch normalisation two."""
+    n_train, config = len(run.rows), run.config
     assert isinstance(config.batch_size, int)
     if config.devices > 1 and min(n_train, config.batch_size) < 2 * config.devices:
         raise TrainingError(
@@ -319,16 +390,15 @@ def _require_shares(n_train: int, config: TrainConfig) -> None:
         )
 
 
-def _fingerprint(shards: ShardSet, config: TrainConfig) -> str:
-    return f"{shards.fingerprint}-{config.fingerprint}"
-
-
-def _claim(folder: Path, shards: ShardSet, config: TrainConfig) -> dict[str, Any]:
+def _claim(folder: Path, run: _Run) -> dict[str, Any]:
     """The folder's description, written if there is none; refused if it is another run's."""
+    shards, config, parent = run.shards, run.config, run.parent
     path = folder / DESCRIPTION
     mine: dict[str, Any] = {
-        "fingerprint": _fingerprint(shards, config),
+        "fingerprint": run.fingerprint,
         "shards": {"folder": str(shards.folder), "fingerprint": shards.fingerprint, "survey": shards.survey},
+        "parent": None if parent is None else {"folder": str(parent.folder), "fingerprint": parent.fingerprint},
+        "n_train": len(run.rows),
         "config": config.model_dump(mode="json"),
         "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         "finished": False,
@@ -346,6 +416,8 @@ def _claim(folder: Path, shards: ShardSet, config: TrainConfig) -> dict[str, Any
         ]
         if theirs.get("shards", {}).get("fingerprint") != shards.fingerprint:
             differences.append("the shards are others, or have changed")
+        if (theirs.get("parent") or {}).get("fingerprint") != (mine["parent"] or {}).get("fingerprint"):
+            differences.append("the parent is another model, or none")
         raise TrainingError(
             "the folder holds a training run of another kind",
             where=str(folder),

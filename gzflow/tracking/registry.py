@@ -18,17 +18,13 @@ from gzflow.settings import Settings
 from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors, without_password
 from gzflow.tracking.run import TrackedRun
 from gzflow.tracking.served import save_served
+from gzflow.tracking.succession import ABSENT, MODEL_ID, Succession
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 Alias = Literal["champion", "challenger"]
-NO_CHAMPION = "no champion before"
-DECISION = "gzflow.decision"
-MODEL_ID = "gzflow.model_id"
-ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-"""MLflow's codes for a model and for an alias that is not there."""
 _LOCAL = "artifacts/morphology"
 
 
@@ -117,14 +113,13 @@ class Registry:
         return None
 
     def _named(self, run: TrackedRun, name: str, version: str) -> ModelRef:
-        """The version after giving it its alias: the first is champion, a later one challenger."""
-        champion = self.alias(run.survey, "champion")
-        first = champion in {None, version}
-        decision = NO_CHAMPION if first else "challenger: another model is champion"
-        self.client.set_model_version_tag(name, version, DECISION, decision)
-        self.client.set_tag(run.id, DECISION, decision)
-        self.set_alias(run.survey, "champion" if first else "challenger", version)
+        """The version after giving it its place: the first is champion, a later one challenger."""
+        self.succession(run.survey).introduce(version)
         return self.resolve(f"models:/{name}/{version}")
+
+    def succession(self, survey: str) -> Succession:
+        """Who is champion of the survey and who was: promotion, rollback, history."""
+        return Succession(self.client, self.settings, survey)
 
     def set_alias(self, survey: str, alias: Alias, version: str) -> None:
         """Move an alias to a version, in one step."""
@@ -133,15 +128,7 @@ class Registry:
 
     def alias(self, survey: str, alias: Alias) -> str | None:
         """The version that carries an alias, or None."""
-        from mlflow.exceptions import MlflowException
-
-        with tracking_errors("look up an alias", self.settings):
-            try:
-                return str(self.client.get_model_version_by_alias(f"{PREFIX}{survey}", alias).version)
-            except MlflowException as error:
-                if error.error_code in ABSENT:
-                    return None
-                raise
+        return self.succession(survey).alias(alias)
 
     def champion(self, survey: str) -> ModelRef:
         """The survey's champion, pinned to its version.

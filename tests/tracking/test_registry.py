@@ -14,8 +14,9 @@ from gzflow.model.morphology import Morphology
 from gzflow.posterior import fractions
 from gzflow.settings import Settings
 from gzflow.tracking.client import connect
-from gzflow.tracking.registry import DECISION, ModelRef, Registry
+from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import TrackedRun
+from gzflow.tracking.succession import DECISION
 
 SavedModel = Callable[[int], Path]
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from flows import cli_stack
 from flows.cli_options import (
     CatalogOption,
     EpochsOption,
@@ -261,6 +262,10 @@ def surveys() -> None:
         )
     out.print(table)
     out.print("\nYours: one TOML file, see docs/surveys.md; then use its path as the survey.")
+
+
+app.command()(cli_stack.up)
+app.command()(cli_stack.down)
 
 
 def main() -> None:

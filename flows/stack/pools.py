@@ -1,0 +1,48 @@
+"""Work pools and limits: how much may run at a time, and where."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flows.stack.plan import ROOT, StackPlan
+from flows.stack.process import Child
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A kind of work with a queue and a worker of its own.
+
+    Attributes
+    ----------
+    limit
+        Flow runs at a time, over all its workers.
+    """
+
+    name: str
+    limit: int
+    description: str
+
+
+POOLS = (
+    Pool("cpu", 2, "Shards, cross-matches, comparisons: work for cores and disks."),
+    Pool("gpu", 1, "Training, fine-tuning and prediction: one at a time, they fill the device."),
+    Pool("net", 4, "Ingest: waits for cutout services most of the time."),
+)
+
+TAG_LIMITS: Mapping[str, int] = {"cutouts": 2}
+"""Task runs at a time by tag, over all flow runs. Fetching tasks carry ``cutouts``: however many ingests run side by
+side, the services see no more requests than from one."""
+
+
+def worker(plan: StackPlan, pool: Pool) -> Child:
+    """The process that takes the pool's runs and starts one process for each."""
+    return Child(
+        f"worker-{pool.name}",
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool.name, "--type", "process",
+         "--name", f"{pool.name}-{plan.host_name}", "--install-policy", "never"],
+        plan.clients,
+        ROOT,
+        plan.logs / f"worker-{pool.name}.log",
+    )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gzflow.errors import EvaluationError
 from gzflow.evaluation.bootstrap import Interval
 from gzflow.evaluation.calibration import covered
-from gzflow.evaluation.comparison import RESAMPLES, PairedGain, paired_gains
+from gzflow.evaluation.comparison import RESAMPLES, TOTAL, PairedGain, paired_gains
 from gzflow.evaluation.likelihood import mixture_nll
 from gzflow.evaluation.selection import selected
 from gzflow.tree import DecisionTree
@@ -113,17 +113,25 @@ class PromotionDecision:
     resamples: int = RESAMPLES
     seed: int = 42
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form, read back by `from_dict`; numbers that are not finite become null."""
-        return _finite(asdict(self))
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`."""
-        rows = tuple(
-            QuestionVerdict(**_numbers(row) | {"gain": Interval(**_numbers(row["gain"]))}) for row in stored["rows"]
-        )
-        return cls(**{**stored, "rows": rows, "reasons": tuple(stored["reasons"])})
+    def table(self) -> list[dict[str, Any]]:
+        """One flat mapping a row, ready for JSON: a number that is not known is None."""
+        return [
+            {
+                "question": row.question,
+                "galaxies": row.n,
+                "NLL": _known(row.nll),
+                "NLL champion": _known(row.nll_champion),
+                "gain": _known(row.gain.mean),
+                "gain lower": _known(row.gain.lower),
+                "gain upper": _known(row.gain.upper),
+                "coverage90": _known(row.coverage),
+                "coverage90 champion": _known(row.coverage_champion),
+                "calibrated": {True: "yes", False: "no", None: "" if row.question == TOTAL else "too few"}[
+                    row.calibrated
+                ],
+            }
+            for row in self.rows
+        ]
 
 
 def decide(
@@ -252,13 +260,5 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: float("nan") if part is None and name != "calibrated" else part for name, part in row.items()}
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gzflow.durable import replacing
 from gzflow.evaluation.likelihood import log_likelihood, mixture_nll
 from gzflow.evaluation.metrics import Evaluation, evaluate
+from gzflow.evaluation.selection import usual_floor
 from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import read_spec
 from gzflow.prediction.predict import Predictor
@@ -76,10 +77,6 @@ def load_evaluation(folder: Path) -> tuple[Evaluation | None, list[str], NDArray
         ids, concentrations, votes, baseline = (stored[name] for name in ("ids", "concentrations", "votes", "baseline"))
     scored = None
     if len(ids) and votes.any():
-        # A user's own labels are one vote a galaxy: floors meant for volunteers would leave nothing to score.
-        most = np.max([votes[:, part].sum(1) for part in tree.slices], axis=0)
-        typical = max(1, int(np.median(most[most > 0])))
-        scored = evaluate(
-            concentrations, votes, tree, baseline, floor=min(10, typical), fraction_floor=min(20, typical)
-        )
+        floors = {"floor": usual_floor(votes, tree, 10), "fraction_floor": usual_floor(votes, tree, 20)}
+        scored = evaluate(concentrations, votes, tree, baseline, **floors)
     return scored, ids.tolist(), concentrations, votes

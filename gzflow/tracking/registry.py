@@ -121,6 +121,17 @@ class Registry:
         """Who is champion of the survey and who was: promotion, rollback, history."""
         return Succession(self.client, self.settings, survey)
 
+    def pages(self, name: str, version: str) -> tuple[str | None, str | None]:
+        """Pages of a model version and of the run that made it, where a server shows them."""
+        if not is_server(self.settings.tracking_uri):
+            return None, None
+        home = f"{without_password(self.settings.tracking_uri).rstrip('/')}/#"
+        with tracking_errors("look up the model's run", self.settings):
+            run_id = self.client.get_model_version(name, version).run_id
+            experiment = self.client.get_run(run_id).info.experiment_id if run_id else None
+        run = f"{home}/experiments/{experiment}/runs/{run_id}" if run_id else None
+        return f"{home}/models/{name}/versions/{version}", run
+
     def set_alias(self, survey: str, alias: Alias, version: str) -> None:
         """Move an alias to a version, in one step."""
         with tracking_errors(f"set the alias {alias}", self.settings):

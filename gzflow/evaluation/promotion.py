@@ -133,6 +133,24 @@ class PromotionDecision:
             for row in self.rows
         ]
 
+    def readable(self) -> list[dict[str, str]]:
+        """The same for people: rounded, intervals in one cell, a dash for what is not known."""
+        return [
+            {
+                "question": row.question,
+                "galaxies": f"{row.n:,}",
+                "NLL": _number(row.nll),
+                "champion's": _number(row.nll_champion),
+                "gain (95 %)": f"{signed(row.gain.mean)} ({signed(row.gain.lower)} to {signed(row.gain.upper)})"
+                if row.n
+                else "–",
+                "90 % holds": _percent(row.coverage),
+                "champion's holds": _percent(row.coverage_champion),
+                "calibrated": str(flat["calibrated"]),
+            }
+            for row, flat in zip(self.rows, self.table(), strict=True)
+        ]
+
 
 def decide(
     challenger: ModelScores,
@@ -262,3 +280,11 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _known(value: float) -> float | None:
     return value if np.isfinite(value) else None
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "–"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if np.isfinite(share) else "–"

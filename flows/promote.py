@@ -24,7 +24,7 @@ def roll_back(survey: str, settings: Settings) -> stage.PromotionSummary:
 
 
 @flow(name="promote", flow_run_name=origin.run_name)
-def promote(survey: str, challenger: str | None = None, force: bool = False) -> stage.PromotionSummary:  # noqa: FBT001, FBT002
+def promote(survey: str, challenger: str | None = None, force: bool = False) -> stage.PromotionSummary:
     """Make the challenger champion if it is better than the champion on the same test galaxies, and calibrated.
 
     Args:
@@ -48,14 +48,8 @@ def rollback(survey: str) -> stage.PromotionSummary:
 def _shown(summary: stage.PromotionSummary) -> stage.PromotionSummary:
     """The summary, after its page and, if there is a new champion, the event."""
     before = f"version {summary.champion_before}" if summary.champion_before else "nobody"
-    lines = [summary.sentence(), f"Champion before: {before}."]
-    if summary.logged is not None and (scored := summary.logged.facts.get("scored")) is not None:
-        facts = summary.logged.facts
-        lines.append(
-            f"{facts['in_common']:,} test galaxies in common = {scored:,} scored + {facts['left_out_as_seen']:,} left out"
-            f" as seen in training + {facts['without_votes']:,} without votes."
-        )
-    artifacts.page("promote", f"Champion of {summary.survey}", None, lines)
+    lines = [summary.sentence(), f"Champion before: {before}.", summary.accounting()]
+    artifacts.page("promote", f"Champion of {summary.survey}", None, [line for line in lines if line])
     if summary.decision is not None:
         artifacts.table("promote-table", "Challenger against champion", summary.decision.readable())
     artifacts.link("promote-model", summary.url or "", f"{summary.model} version {summary.version}")

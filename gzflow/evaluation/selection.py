@@ -31,12 +31,12 @@ def question_totals(votes: NDArray[Any], tree: DecisionTree) -> NDArray[Any]:
     return np.add.reduceat(votes, [part.start for part in tree.slices], axis=1)
 
 
-def usual_floor(votes: NDArray[Any], tree: DecisionTree, floor: int) -> int:
-    """`floor`, or the galaxies' usual number of votes where that is less.
+def usual_floor(totals: NDArray[Any], floor: int) -> int:
+    """`floor`, or the galaxies' usual number of votes where that is less; of (n, n_questions) question totals.
 
     A user's own labels are one vote a galaxy: a floor meant for volunteers would leave nothing to score.
     """
-    most = question_totals(votes, tree).max(axis=1)
+    most = totals.max(axis=1)
     voted = most[most > 0]
     return min(floor, max(1, int(np.median(voted)))) if voted.size else floor
 

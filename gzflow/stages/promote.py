@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gzflow.errors import PromotionError, ShardError
 from gzflow.evaluation.promotion import ModelScores, PromotionDecision, decide
-from gzflow.evaluation.selection import usual_floor
+from gzflow.evaluation.selection import question_totals, usual_floor
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
@@ -63,6 +63,16 @@ class PromotionSummary:
     def sentence(self) -> str:
         """One line for people."""
         return f"{self.model} version {self.version}: {self.logged.sentence() if self.logged else self.note}"
+
+    def accounting(self) -> str:
+        """What became of the test galaxies that the two models have in common; empty without a comparison."""
+        facts = self.logged.facts if self.logged else {}
+        if "in_common" not in facts:
+            return ""
+        return (
+            f"{facts['in_common']:,} test galaxies in common = {facts['scored']:,} scored +"
+            f" {facts['left_out_as_seen']:,} left out as seen in training + {facts['without_votes']:,} without votes"
+        )
 
 
 def promote(
@@ -242,7 +252,7 @@ def _compare(
         "shards": [shards.fingerprint for shards in sets],
     }
     counts = votes[[both[0].rows[id_str] for id_str in kept]]
-    floor = usual_floor(counts, survey.tree, 10)
+    floor = usual_floor(question_totals(counts, survey.tree), 10)
     new, old = (
         ModelScores.of(one.concentrations[[one.rows[id_str] for id_str in kept]], counts, survey.tree, floor)
         for one in both

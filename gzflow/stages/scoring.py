@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gzflow.durable import replacing
 from gzflow.evaluation.likelihood import log_likelihood, mixture_nll
 from gzflow.evaluation.metrics import Evaluation, evaluate
-from gzflow.evaluation.selection import usual_floor
+from gzflow.evaluation.selection import question_totals, usual_floor
 from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import read_spec
 from gzflow.prediction.predict import Predictor
@@ -77,6 +77,7 @@ def load_evaluation(folder: Path) -> tuple[Evaluation | None, list[str], NDArray
         ids, concentrations, votes, baseline = (stored[name] for name in ("ids", "concentrations", "votes", "baseline"))
     scored = None
     if len(ids) and votes.any():
-        floors = {"floor": usual_floor(votes, tree, 10), "fraction_floor": usual_floor(votes, tree, 20)}
+        totals = question_totals(votes, tree)
+        floors = {"floor": usual_floor(totals, 10), "fraction_floor": usual_floor(totals, 20)}
         scored = evaluate(concentrations, votes, tree, baseline, **floors)
     return scored, ids.tolist(), concentrations, votes

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from gzflow.durable import replacing
-from gzflow.errors import GzflowError, TrackingError
+from gzflow.errors import TrackingError, TrackingUnavailable
 from gzflow.model.morphology import read_spec
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS, Split
@@ -27,7 +27,7 @@ from gzflow.tracking.run import run_exists
 logger = logging.getLogger(__name__)
 
 GALAXIES = "galaxies.parquet"
-"""Every galaxy of a run's shards: ``id_str``, ``ra``, ``dec``, ``split``, and its picture's side ``stamp`` in arcsec."""
+"""A run's galaxies: ``id_str``, ``ra``, ``dec``, ``split``, and ``stamp``, the side of their pictures in arcsec."""
 LEAK_ARCSEC = 2.0
 """A test galaxy this close to one that was trained on is left out of the scores."""
 PARENT_TAG = "gzflow.parent_model"
@@ -80,6 +80,11 @@ def ancestry(parent: ModelRef | None, settings: Settings) -> Ancestry:
     """What `parent`, its own parent, and so on, were trained on, read from their runs.
 
     An ancestor whose galaxies cannot be found is logged and named in `Ancestry.unknown`.
+
+    Raises
+    ------
+    TrackingUnavailable
+        Nobody could be asked.
     """
     models: list[str] = []
     frames = [pl.DataFrame(schema=_SCHEMA)]
@@ -98,7 +103,9 @@ def ancestry(parent: ModelRef | None, settings: Settings) -> Ancestry:
             frames.append(seen.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items()))
         try:
             parent = _parent_of(parent, run_id, settings)
-        except GzflowError as error:
+        except TrackingUnavailable:
+            raise
+        except TrackingError as error:
             unknown.append(f"the parent of {models[-1]}: {error.what}")
             parent = None
     for sentence in unknown:

@@ -24,7 +24,6 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages.leakage import GALAXIES, PARENT_TAG, Leakage, ancestry, find_leaks, write_galaxies
 from gzflow.stages.run_file import KEY, claim_run, note_run
 from gzflow.stages.scoring import SCORES, TEST, score_test
-from gzflow.tracking.artifacts import logged_steps
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import Lineage, TrackedRun, run_exists
@@ -81,6 +80,8 @@ class TrainSummary:
         and votes, ``scores.parquet`` with their likelihoods.
     labels
         Training galaxies used.
+    seed
+        Of the training.
     model, version, alias
         Of the registered model; None where it was not registered, and where it has no alias any more.
     parent
@@ -106,6 +107,7 @@ class TrainSummary:
     kind: Kind
     folder: Path
     labels: int
+    seed: int
     model: str | None = None
     version: str | None = None
     alias: str | None = None
@@ -170,7 +172,7 @@ def run_training(
     """
     folder = Path(chunk.folder)
     with exclusive(folder, f"training {chunk.name} for {chunk.survey}"):
-        if (known := _finished(folder, settings, parent_run_id)) is not None:
+        if (known := read_summary(folder, settings, parent_run_id)) is not None:
             logger.info("%s: this model was trained before: %s", known.survey, known.sentence())
             return known
         shards = ShardSet.open(Path(chunk.shards))
@@ -183,6 +185,7 @@ def run_training(
             tags={"gzflow.kind": chunk.kind, **claimed.tags},
             run_id=claimed.run_id,
             parent_run_id=parent_run_id,
+            folder=folder,
         )
         with run:
             note_run(folder, run, claimed.tags[KEY])
@@ -203,14 +206,11 @@ def curves(history: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], 
     return training_curves(points, baseline=baseline["loss"], best_epoch=best_epoch)
 
 
-def alias_of(registry: Registry, survey: str, version: str) -> str | None:
-    """The alias that a version has now."""
-    aliases: tuple[Literal["champion", "challenger"], ...] = ("champion", "challenger")
-    return next((alias for alias in aliases if registry.alias(survey, alias) == version), None)
+def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = None) -> TrainSummary | None:
+    """Summary of a finished run, with the alias that its model has now.
 
-
-def _finished(folder: Path, settings: Settings, parent_run_id: str | None) -> TrainSummary | None:
-    """The run's summary if it was finished and the store still has what it speaks of."""
+    None if the run was not finished, belongs to another parent run, or if the store lacks what it speaks of.
+    """
     if not (folder / RESULT).is_file():
         return None
     stored = json.loads((folder / RESULT).read_text("utf-8"))
@@ -225,7 +225,13 @@ def _finished(folder: Path, settings: Settings, parent_run_id: str | None) -> Tr
         registry.resolve(f"models:/{summary.model}/{summary.version}")
     except TrackingError:
         return None
-    return TrainSummary(**asdict(summary) | {"alias": alias_of(registry, summary.survey, summary.version)})
+    return TrainSummary(**asdict(summary) | {"alias": _alias(registry, summary.survey, summary.version)})
+
+
+def _alias(registry: Registry, survey: str, version: str) -> str | None:
+    """The alias that a version has now."""
+    aliases: tuple[Literal["champion", "challenger"], ...] = ("champion", "challenger")
+    return next((alias for alias in aliases if registry.alias(survey, alias) == version), None)
 
 
 def _lineage(chunk: TrainChunk, shards: ShardSet, flow_run: tuple[str, str] | None) -> Lineage:
@@ -300,7 +306,7 @@ def _train(
             fix="run the same command again: it goes on from there",
         )
     # An epoch is on disk before it is logged: what was killed in between is made good here.
-    logged = logged_steps(run, "train/loss")
+    logged = run.logged_steps("train_loss")
     for epoch in result.history:
         if epoch["epoch"] not in logged:
             run.log_metrics(EpochMetrics(**epoch).flat(), step=epoch["epoch"])
@@ -319,7 +325,8 @@ def _conclude(
 ) -> TrainSummary:
     """Score, log and, if the chunk says so, register what was trained."""
     folder, settings, start = Path(chunk.folder), run.settings, _start(chunk)
-    leakage = find_leaks(shards, ancestry(chunk.parent, settings))
+    ancestors = run.patience.ask("read what ancestors were trained on", lambda: ancestry(chunk.parent, settings))
+    leakage = find_leaks(shards, ancestors)
     evaluation = score_test(result, shards, folder, leakage.ids)
     labels = result.config.labels or shards.n("train")
     _log_result(run, result, evaluation, shards, leakage, labels)
@@ -330,7 +337,7 @@ def _conclude(
     if chunk.register:
         registry = Registry(settings)
         ref = registry.register(result.folder, run, tags={PARENT_TAG: start.uri} if start else None)
-        alias = alias_of(registry, shards.survey, str(ref.version))
+        alias = _alias(registry, shards.survey, str(ref.version))
     total = evaluation.total if evaluation else None
     return TrainSummary(
         survey=shards.survey,
@@ -338,6 +345,7 @@ def _conclude(
         kind=chunk.kind,
         folder=folder,
         labels=labels,
+        seed=result.config.seed,
         model=ref.name if ref else None,
         version=ref.version if ref else None,
         alias=alias,

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 from gzflow.settings import Settings
 from gzflow.tracking.client import PREFIX, connect, tracking_errors
-from gzflow.tracking.run import TrackedRun
 
 
 def read_artifact(settings: Settings, run_id: str, name: str) -> bytes | None:
@@ -50,7 +49,14 @@ def run_with_tag(settings: Settings, survey: str, tag: str, value: str) -> str |
         return str(found[0].info.run_id) if found else None
 
 
-def logged_steps(run: TrackedRun, metric: str) -> set[int]:
-    """Steps at which a run has logged a metric so far."""
-    with tracking_errors(f"look up {metric}", run.settings):
-        return {point.step for point in run.client.get_metric_history(run.id, metric)}
+def run_metrics(settings: Settings, run_id: str) -> dict[str, float]:
+    """The last value of each of a run's metrics.
+
+    Raises
+    ------
+    TrackingError
+        The run is not there, or the store cannot be reached.
+    """
+    client = connect(settings)
+    with tracking_errors(f"look up run {run_id}", settings):
+        return dict(client.get_run(run_id).data.metrics)

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from gzflow.durable import replacing
 from gzflow.errors import TrackingError
 from gzflow.settings import Settings
 
@@ -117,11 +118,13 @@ def _initialise(uri: str, artifact_root: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_name(f"{path.name}.lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            with quiet("mlflow.store.db.utils", "alembic"):
-                from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+            # Under its name only when it is whole: tables of a migration that was killed would be in the way for ever.
+            if not path.exists() or not path.stat().st_size:
+                with replacing(path) as temporary, quiet("mlflow.store.db.utils", "alembic"):
+                    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-                # The artifact root is that of the experiment "Default", which would else point into the working folder.
-                SqlAlchemyStore(uri, artifact_root.as_uri())
+                    # The root is that of the experiment "Default", which would else point into the working folder.
+                    SqlAlchemyStore(f"sqlite:///{temporary}", artifact_root.as_uri()).engine.dispose()
         _initialised.add(uri)
 
 

@@ -1,0 +1,315 @@
+"""Stages that are killed at any moment, and what their homes must hold afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from gzflow.catalog.store import CatalogStore
+from gzflow.settings import Settings
+from gzflow.shards.reader import ShardSet
+from gzflow.simulation.faults import Fault
+from gzflow.simulation.services import LoopbackServices
+from gzflow.simulation.survey import SimulatedSurvey
+from gzflow.surveys import load_survey
+from gzflow.tracking.registry import Registry
+
+N, PIXELS = 48, 32
+CONFIG = {"encoder": "mobilenet_v3_small", "epochs": 2, "batch_size": 8, "seed": 1, "precision": "32-true"}
+SLOW = Fault("drip", share=0.3, seconds=0.2)
+TROUBLE = (
+    # By chance at every attempt, so that each rerun has its own.
+    Fault("rate-limited", share=0.03, retry_after=0.05),
+    Fault("error", share=0.02),
+    Fault("truncated", share=0.02),
+    Fault("reset", share=0.02),
+    Fault("html", attempts=1, share=0.02),
+    SLOW,
+)
+HOLES = 0.1
+
+Outcome = Callable[[Path], Mapping[str, Any]]
+"""What a home holds after a stage: equal for two homes that no one can tell apart."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a victim went: `result` is what its stage returned, and `killed` that it was interrupted in its work."""
+
+    killed: bool
+    result: Any
+    seconds: float
+
+
+class Nursery:
+    """The process that forks victims; see victim.py."""
+
+    def __init__(self) -> None:
+        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("GZFLOW_", "MLFLOW_TRACK"))}
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("victim.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=mine | single,
+        )
+        self._unread = b""
+        assert self._line() == "ready"
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate(timeout=60)
+
+    def run(self, stage: str, home: Path, words: Mapping[str, Any], kill_after: float | None = None) -> Ended:
+        """Run a stage to its end, or kill -9 its process group after so many seconds."""
+        log = home.with_name(f"{home.name}.log")
+        request = {"stage": stage, "home": str(home), "log": str(log), **words}
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{json.dumps(request)}\n".encode())
+        self._process.stdin.flush()
+        began = self._line()
+        assert began.startswith("began "), f"{began}\n{log.read_text()}"
+        start, result = time.monotonic(), None
+        while True:
+            wait = None if kill_after is None else max(0.0, start + kill_after - time.monotonic())
+            line = self._line(wait)
+            if line == "":
+                os.killpg(int(began.removeprefix("began ")), signal.SIGKILL)
+                kill_after = None
+            elif line.startswith("result "):
+                result = json.loads(line.removeprefix("result "))
+            else:
+                break
+        status = int(line.removeprefix("ended "))
+        killed = os.WIFSIGNALED(status) and result is None
+        assert killed or status == 0, f"{stage} failed in {home}:\n{log.read_text()}"
+        return Ended(killed, result, time.monotonic() - start)
+
+    def _line(self, wait: float | None = None) -> str:
+        """The next line; an empty one when none came in time."""
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            if not select.select([descriptor], [], [], wait)[0]:
+                return ""
+            received = os.read(descriptor, 65536)
+            assert received, "the nursery has died"
+            self._unread += received
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage whose uninterrupted run is known.
+
+    Attributes
+    ----------
+    words
+        Its arguments.
+    before
+        A home in which it can begin.
+    undisturbed
+        The home after one run to the end.
+    seconds
+        How long that took.
+    outcome
+        What is compared.
+    """
+
+    name: str
+    words: Mapping[str, Any]
+    before: Path
+    undisturbed: Path
+    seconds: float
+    result: Any
+    outcome: Outcome
+
+
+def ingested(home: Path) -> dict[str, Any]:
+    """Store and files, which must agree with each other."""
+    with CatalogStore(Settings.load({}, home=home).catalog_url) as store:
+        galaxies, ledger, failures = (read("decals-sim") for read in (store.galaxies, store.cutouts, store.failures))
+    state = dict(ledger.select("id_str", "state").iter_rows())
+    done = ledger.filter(ledger["state"] == "done")
+    assert len(galaxies) == len(ledger) == len(state), "a galaxy without a row in the ledger, or with two"
+    assert set(state) == set(galaxies["id_str"])
+    assert not {"to-do"} & set(state.values())
+    kept = set(done["id_str"])
+    failed = failures.filter(failures["stage"] == "ingest")["id_str"].to_list()
+    assert sorted(failed) == sorted(set(state) - kept), "each galaxy in the output or in the failure table"
+    files = {path for path in (home / "cutouts").rglob("*") if path.is_file() and path.suffix not in {".tmp", ".lock"}}
+    assert files == {Path(path) for path in done["path"]}
+    for path, size, sha256 in done.select("path", "bytes", "sha256").iter_rows():
+        content = Path(path).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
+    return {
+        "ledger": ledger.select("id_str", "state", "source", "bytes", "sha256", "reason").sort("id_str").rows(),
+        "failures": failures.select("id_str", "stage", "reason").sort("id_str").rows(),
+        "galaxies": galaxies.sort("id_str").rows(),
+        "listings": {path.name for path in (home / "reports").rglob("*.csv")},
+    }
+
+
+def sharded(home: Path) -> dict[str, Any]:
+    """A closed set, its files to the byte, and nobody in it twice."""
+    folder = Settings.load({}, home=home).shards("decals-sim", PIXELS)
+    shards = ShardSet.open(folder)
+    shards.verify()
+    with CatalogStore(Settings.load({}, home=home).catalog_url) as store:
+        expected = store.cutouts("decals-sim", states=["done"])["id_str"].to_list()
+    ids = [i for split in ("train", "validation", "test") for reader in shards.readers(split) for i in reader.ids]
+    assert sorted(ids) == sorted(expected)
+    files = [path for path in folder.iterdir() if path.suffix not in {".tmp", ".lock"}]
+    return {"fingerprint": shards.fingerprint, **{path.name: path.read_bytes() for path in files}}
+
+
+def trained(home: Path) -> dict[str, Any]:
+    """A model to the byte, and in MLflow one run and one version of it."""
+    settings = Settings.load({}, home=home)
+    (folder,) = (path for path in settings.training("decals-sim").iterdir() if path.is_dir())
+    client = Registry(settings).client
+    experiment = client.get_experiment_by_name("gzflow-decals-sim")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    (version,) = client.search_model_versions("name = 'gzflow-decals-sim'")
+    (logged,) = client.search_logged_models([experiment.experiment_id])
+    assert version.run_id == run.info.run_id == logged.source_run_id
+    assert Registry(settings).alias("decals-sim", "champion") == str(version.version) == "1"
+    registered = Registry(settings).champion("decals-sim").folder
+    saved = {name: (folder / "model" / name).read_bytes() for name in ("model.json", "model.safetensors")}
+    assert saved == {name: (registered / name).read_bytes() for name in saved}
+    with np.load(folder / "test.npz", allow_pickle=False) as stored:
+        test = {name: stored[name].tobytes() for name in stored}
+    return {
+        **saved,
+        "test": test,
+        "history": _untimed(json.loads((folder / "training.json").read_text())["history"]),
+        "params": run.data.params,
+        "metrics": _metrics(client, run),
+        "files": sorted(path.name for path in folder.rglob("*") if path.suffix not in {".tmp", ".lock"}),
+        "artifacts": _artifacts(client, run.info.run_id),
+    }
+
+
+def predicted(home: Path) -> dict[str, Any]:
+    """Parts to the byte, with every galaxy of the shards once."""
+    settings = Settings.load({}, home=home)
+    (folder,) = settings.predictions("decals-sim").iterdir()
+    parts = {path.name: path for path in folder.glob("part-*.parquet")}
+    ids = [i for path in parts.values() for i in pq.read_table(path, columns=["id_str"])["id_str"].to_pylist()]
+    shards = ShardSet.open(settings.shards("decals-sim", PIXELS))
+    assert sorted(ids) == sorted(i for s in ("train", "validation", "test") for r in shards.readers(s) for i in r.ids)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert {entry["file"] for entry in manifest["entries"]} == set(parts)
+    return {
+        "entries": manifest["entries"],
+        "pinned": manifest["pinned"],
+        **{name: path.read_bytes() for name, path in parts.items()},
+        "gallery": (folder / "top-galaxies.jpg").read_bytes(),
+    }
+
+
+def _untimed(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: epoch[key] for key in epoch if key not in {"seconds", "images_per_s"}} for epoch in history]
+
+
+def _metrics(client: MlflowClient, run: Any) -> dict[str, set[tuple[int, float | str]]]:
+    """Every point of every curve that does not tell the time."""
+    told = (key for key in run.data.metrics if not key.startswith(("time/", "system/")) and "second" not in key)
+    return {
+        key: {(point.step, repr(point.value)) for point in client.get_metric_history(run.info.run_id, key)}
+        for key in told
+        if "images" not in key
+    }
+
+
+def _artifacts(client: MlflowClient, run_id: str, folder: str = "") -> set[str]:
+    found = set()
+    for entry in client.list_artifacts(run_id, folder or None):
+        found |= _artifacts(client, run_id, entry.path) if entry.is_dir else {entry.path}
+    return found
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    running = Nursery()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[LoopbackServices]:
+    survey = SimulatedSurvey.draw("decals", N, 5, pixels=PIXELS)
+    with LoopbackServices(survey.sky(holes=HOLES), faults=(SLOW,), seed=5) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stages(
+    nursery: Nursery, services: LoopbackServices, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Stage]:
+    """The stages, each run once without trouble in a copy of the home that the one before it left."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    files = SimulatedSurvey.draw("decals", N, 5, pixels=PIXELS).write(root / "simulated", services.url, rate=5000.0)
+    survey = str(files.toml)
+    described: dict[str, tuple[str | None, dict[str, Any], Outcome]] = {
+        "ingest": (None, {"survey": survey, "catalog": str(files.catalog)}, ingested),
+        "shard": ("ingest", {"survey": survey, "pixels": PIXELS}, sharded),
+        "train": ("shard", {"survey": survey, "config": CONFIG}, trained),
+        "predict": ("train", {"survey": survey}, predicted),
+    }
+    known: dict[str, Stage] = {}
+
+    def stage(name: str) -> Stage:
+        if name not in known:
+            earlier, words, outcome = described[name]
+            before = root / "nothing" if earlier is None else stage(earlier).undisturbed
+            before.mkdir(exist_ok=True)
+            home = root / name
+            shutil.copytree(before, home)
+            services.faults = (SLOW,)
+            ended = nursery.run(name, home, words)
+            known[name] = Stage(name, words, before, home, ended.seconds, ended.result, outcome)
+        return known[name]
+
+    return stage
+
+
+@pytest.fixture
+def kill_and_rerun(nursery: Nursery, services: LoopbackServices, tmp_path: Path) -> Callable[[Stage, int, int], int]:
+    """Interrupts a stage up to `kills` times, runs it to its end, and compares; returns how often it interrupted."""
+
+    def trial(stage: Stage, seed: int, kills: int) -> int:
+        home, chance = tmp_path / f"{stage.name}-{seed}", random.Random(f"{stage.name} {seed}")
+        shutil.copytree(stage.before, home)
+        services.faults, killed = TROUBLE, 0
+        for _ in range(kills):
+            killed += nursery.run(stage.name, home, stage.words, chance.uniform(0, 0.8 * stage.seconds)).killed
+        ended = nursery.run(stage.name, home, stage.words)
+        expected, found = stage.outcome(stage.undisturbed), stage.outcome(home)
+        for what in expected | found:
+            assert found.get(what) == expected.get(what), f"{what} differs after {killed} kills, seed {seed}"
+        assert ended.result is not None
+        shutil.rmtree(home)
+        return killed
+
+    return trial

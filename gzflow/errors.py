@@ -31,6 +31,7 @@
     ├── TrainingError            training cannot start or has diverged
     ├── EvaluationError          predictions and votes cannot be compared
     ├── TrackingError            MLflow refused or is unreachable
+    │   ├── TrackingUnavailable  its server or database is away: asking later may help
     │   └── NoChampion           no model carries the alias yet
     ├── PredictionError          a prediction run cannot continue
     ├── PromotionError           two models cannot be compared, or the champion changed meanwhile
@@ -248,6 +249,10 @@ class EvaluationError(GzflowError):
 
 class TrackingError(GzflowError):
     """MLflow refused or is unreachable."""
+
+
+class TrackingUnavailable(TrackingError):
+    """MLflow's server or database is away; asking later may help."""
 
 
 class NoChampion(TrackingError):

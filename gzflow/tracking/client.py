@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from gzflow.durable import replacing
-from gzflow.errors import TrackingError
+from gzflow.errors import TrackingError, TrackingUnavailable
 from gzflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PREFIX = "gzflow-"
 """Experiments and registered models are named with it and the survey."""
 
+_PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED"}
+"""MLflow's codes for 5xx, 429 and a request that could not be sent."""
 _initialised: set[str] = set()
 _guard = Lock()
 
@@ -54,7 +56,15 @@ def connect(settings: Settings) -> MlflowClient:
 
 @contextmanager
 def tracking_errors(doing: str, settings: Settings) -> Iterator[None]:
-    """Turn what MLflow, its server or its database raise into a TrackingError that says what was being done."""
+    """Turn what MLflow, its server or its database raise into a TrackingError that says what was being done.
+
+    Raises
+    ------
+    TrackingUnavailable
+        Nobody answered, or with an error that may pass.
+    TrackingError
+        The request was refused.
+    """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -62,13 +72,25 @@ def tracking_errors(doing: str, settings: Settings) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError) as error:
-        raise TrackingError(
+        kind = TrackingUnavailable if _may_pass(error) else TrackingError
+        raise kind(
             f"MLflow could not {doing}: {error}",
             where=without_password(settings.tracking_uri),
             expected="a database or server that can be read and written; a driver for it, if it is PostgreSQL",
             fix="check MLFLOW_TRACKING_URI, that the server runs, and that the disk is not full;"
             " pip install 'gzflow[postgres]' brings the drivers",
         ) from error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether asking later may help: nobody answered, the database was away or busy, or a server erred (5xx, 429)."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import InterfaceError, OperationalError
+
+    if isinstance(error, MlflowException):
+        return error.error_code in _PASSING
+    return isinstance(error, (RequestException, OperationalError, InterfaceError))
 
 
 def without_password(uri: str) -> str:
@@ -101,7 +123,7 @@ def _require_server(uri: str) -> None:
     except httpx.HTTPError as error:
         problem = str(error) or type(error).__name__
     if problem:
-        raise TrackingError(
+        raise TrackingUnavailable(
             f"the MLflow server does not answer: {problem}",
             where=without_password(uri),
             expected="a running MLflow server",
@@ -129,14 +151,14 @@ def _initialise(uri: str, artifact_root: Path) -> None:
 
 
 @contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Keep loggers from reporting what went as planned."""
+def quiet(*names: str, level: int = logging.WARNING) -> Iterator[None]:
+    """Keep loggers from reporting what went as planned, or what is said elsewhere."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(level)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)

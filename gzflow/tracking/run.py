@@ -6,18 +6,21 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from gzflow.errors import TrackingError
+from gzflow.errors import TrackingError, TrackingUnavailable
 from gzflow.settings import Settings
 from gzflow.tracking.checkout import code_tags
 from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors
 from gzflow.tracking.names import flat_params, metric_key
+from gzflow.tracking.patience import PATIENCE_S, Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+LAST_WORDS_S = 5.0
+"""Seconds that a run which is interrupted takes to say so."""
 FLOW_RUN_ID = "prefect.flow_run_id"
 FLOW_RUN_URL = "prefect.flow_run_url"
 """Plain tags: this layer knows no orchestrator, it only notes who asked."""
@@ -71,6 +76,9 @@ class TrackedRun:
     A clean exit ends the run FINISHED, an error FAILED (with the error as a tag), an interruption (Ctrl-C, SystemExit,
     cancellation) KILLED. The client and its store are the run's own: two threads may hold two runs.
 
+    A server or database that goes away in the middle does not end the work: metrics are kept and sent in order once it
+    is back, everything else waits for it.
+
     Parameters
     ----------
     settings
@@ -83,13 +91,17 @@ class TrackedRun:
         Becomes tags.
     run_id
         Continue this run instead of starting one.
+    folder
+        Where the results of the work lie, for the message when MLflow stays away.
+    patience_s
+        Seconds to wait for a store that went away after the run began.
     parent_run_id
         The run that this one belongs to: MLflow's page shows it below that run.
 
     Raises
     ------
     TrackingError
-        On entering, and from every method, when MLflow refuses or cannot be reached.
+        On entering, and from every method, when MLflow refuses or, after `patience_s`, cannot be reached.
     """
 
     def __init__(
@@ -102,8 +114,11 @@ class TrackedRun:
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
         parent_run_id: str | None = None,
+        folder: Path | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.settings = settings
+        self.patience = Patience(settings, patience_s, folder)
         self.survey = survey
         self._name = name
         self._tags = {"gzflow.survey": survey, **code_tags(), **(lineage or Lineage()).tags(), **(tags or {})}
@@ -166,15 +181,21 @@ class TrackedRun:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            with tracking_errors("end the run", self.settings):
-                self.client.set_terminated(self.id, "FINISHED")
+            self.patience.make_good()
+            self.patience.ask("end the run", lambda: self.client.set_terminated(self.id, "FINISHED"))
             return
         # What interrupts a program (Ctrl-C, exit, cancellation, an orchestrator's signal) is no Exception.
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
+
+        def end() -> None:
+            self.client.set_tag(self.id, "gzflow.error", f"{type(error).__name__}: {error}"[:2000])
+            self.client.set_terminated(self.id, status)
+
         try:
-            with tracking_errors("end the run", self.settings):
-                self.client.set_tag(self.id, "gzflow.error", f"{type(error).__name__}: {error}"[:2000])
-                self.client.set_terminated(self.id, status)
+            # Whoever stops a program does not wait long.
+            with suppress(TrackingUnavailable):
+                self.patience.make_good(patience_s=0)
+            self.patience.ask("end the run", end, patience_s=min(LAST_WORDS_S, self.patience.patience_s))
         except TrackingError:
             # The first error is the one that the caller must see.
             log.exception("run %s could not be marked %s", self.id, status)
@@ -183,27 +204,28 @@ class TrackedRun:
         """Set tags, replacing those of the same name."""
         from mlflow.entities import RunTag
 
-        with tracking_errors("set tags", self.settings):
-            for part in _batches(tags.items(), 100):
-                self.client.log_batch(self.id, tags=[RunTag(key, str(value)) for key, value in part])
+        for part in _batches([RunTag(key, str(value)) for key, value in tags.items()], 100):
+            self.patience.ask("set tags", partial(self.client.log_batch, self.id, tags=part))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters, nested ones with dots; the same value may be logged again, another one is an error."""
         from mlflow.entities import Param
 
-        with tracking_errors("log parameters", self.settings):
-            for part in _batches(flat_params(params).items(), 100):
-                self.client.log_batch(self.id, params=[Param(key, value) for key, value in part])
+        for part in _batches([Param(key, value) for key, value in flat_params(params).items()], 100):
+            self.patience.ask("log parameters", partial(self.client.log_batch, self.id, params=part))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers in one request; see `metric_key` for their names. One call an epoch is what it is made for."""
+        """Log numbers in one request; see `metric_key` for their names. One call an epoch is what it is made for.
+
+        Nobody waits while the store is away: the numbers are sent later, with the time of now, which makes sending them
+        twice the same as once.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         values = [Metric(metric_key(name), float(value), now, step) for name, value in metrics.items()]
-        with tracking_errors("log metrics", self.settings):
-            for part in _batches(values, 1000):
-                self.client.log_batch(self.id, metrics=part)
+        for part in _batches(values, 1000):
+            self.patience.keep(partial(self.client.log_batch, self.id, metrics=part))
 
     def log_dataset(
         self, name: str, digest: str, source: str, *, context: str, profile: Mapping[str, Any] | None = None
@@ -230,9 +252,8 @@ class TrackedRun:
             source=json.dumps({"uri": str(source)}),
             profile=json.dumps(dict(profile or {}), default=str),
         )
-        with tracking_errors("log a data set", self.settings):
-            tags = [InputTag("mlflow.data.context", context)]
-            self.client.log_inputs(self.id, datasets=[DatasetInput(entity, tags)])
+        given = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
+        self.patience.ask("log a data set", lambda: self.client.log_inputs(self.id, datasets=given))
 
     def log_bytes(self, name: str, content: bytes) -> None:
         """Keep a file, for instance ``figures/loss.png``, given as bytes."""
@@ -257,11 +278,18 @@ class TrackedRun:
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Keep a file, or a folder with all that is in it."""
-        with tracking_errors(f"keep {path.name}", self.settings):
-            if path.is_dir():
-                self.client.log_artifacts(self.id, str(path), "/".join(filter(None, [folder, path.name])))
-            else:
-                self.client.log_artifact(self.id, str(path), folder or None)
+        if path.is_dir():
+            send = partial(self.client.log_artifacts, self.id, str(path), "/".join(filter(None, [folder, path.name])))
+        else:
+            send = partial(self.client.log_artifact, self.id, str(path), folder or None)
+        self.patience.ask(f"keep {path.name}", send)
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """Steps at which a metric was logged, also by an earlier process that began this run."""
+        self.patience.make_good()
+        key = metric_key(metric)
+        history = self.patience.ask("read metrics", lambda: self.client.get_metric_history(self.id, key))
+        return {one.step for one in history}
 
 
 def run_exists(settings: Settings, run_id: str) -> bool:

@@ -28,7 +28,6 @@ from gzflow.shards.reader import ShardSet
 from gzflow.simulation.faults import Fault
 from gzflow.simulation.services import LoopbackServices
 from gzflow.simulation.survey import SimulatedSurvey
-from gzflow.surveys import load_survey
 from gzflow.tracking.registry import Registry
 
 N, PIXELS = 48, 32

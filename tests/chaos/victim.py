@@ -1,8 +1,8 @@
-"""A nursery of victims: what is heavy is imported once, then each stage runs in a fork that may be killed at any moment.
+"""A nursery of victims: what is heavy is imported once; each stage runs in a fork that may be killed at any moment.
 
-Reads one request a line (JSON: stage, home, log, and the stage's own words), answers with lines: ``began PID`` once the
-fork leads its own process group and its stage begins, ``result JSON`` when the stage has ended well, and ``ended STATUS``
-with what `os.waitpid` said.
+Reads one request a line (JSON: stage, home, log, and the stage's own words) and answers with lines: ``began PID`` once
+the fork leads its own process group and its stage begins, ``result JSON`` when the stage has ended well, and ``ended
+STATUS`` with what `os.waitpid` said.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def die(request: dict[str, Any]) -> None:
         say(f"began {os.getpid()}")
         say(f"result {json.dumps(stage(settings, **request), default=str)}")
         status = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a fork must not go on as the nursery, whatever happens
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()

@@ -295,9 +295,9 @@ def _train(
         shards,
         chunk.config,
         Path(chunk.folder),
+        parent=start.folder if start else None,
         on_epoch=after_epoch,
         stop=stop,
-        **({"parent": start.folder} if start else {}),
     )
     if not result.finished:
         raise TrainingError(
@@ -335,9 +335,9 @@ def _conclude(
         run.log_file(folder / name)
     ref = alias = None
     if chunk.register:
-        registry = Registry(settings)
-        ref = registry.register(result.folder, run, tags={PARENT_TAG: start.uri} if start else None)
-        alias = _alias(registry, shards.survey, str(ref.version))
+        tags = {PARENT_TAG: start.uri} if start else None
+        ref = run.patience.ask("register the model", lambda: Registry(settings).register(result.folder, run, tags=tags))
+        alias = _alias(Registry(settings), shards.survey, str(ref.version))
     total = evaluation.total if evaluation else None
     return TrainSummary(
         survey=shards.survey,

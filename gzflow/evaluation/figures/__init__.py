@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gzflow.evaluation.figures.confusion_matrix import confusion_figure
 from gzflow.evaluation.figures.contact_sheet import contact_sheet
+from gzflow.evaluation.figures.learning_curve import learning_curve_figure
+from gzflow.evaluation.figures.paired_gains import paired_gains_figure
 from gzflow.evaluation.figures.reliability import reliability, votes_vs_prediction
 from gzflow.evaluation.figures.separations import separation_histogram
 from gzflow.evaluation.figures.sky_map import sky_map
@@ -17,6 +19,8 @@ __all__ = [
     "contact_sheet",
     "figure_jpeg",
     "figure_png",
+    "learning_curve_figure",
+    "paired_gains_figure",
     "reliability",
     "separation_histogram",
     "sky_map",

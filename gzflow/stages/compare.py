@@ -1,0 +1,167 @@
+"""Compare two runs: what went in differently, and what came out, galaxy by galaxy where their scores are kept."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from gzflow.durable import write_bytes
+from gzflow.evaluation.comparison import PairedGain, paired_gains
+from gzflow.evaluation.figures import figure_png, paired_gains_figure
+from gzflow.evaluation.selection import usual_floor
+from gzflow.settings import Settings
+from gzflow.stages.leakage import PARENT_TAG
+from gzflow.stages.scoring import SCORES
+from gzflow.tracking.artifacts import read_artifact
+from gzflow.tracking.logged_run import LoggedRun, find_run
+
+_TAGS = {
+    "data": {"gzflow.tree_fingerprint": "tree", "gzflow.shard_fingerprint": "shards"},
+    "code": {"gzflow.version": "gzflow", "gzflow.git_commit": "git commit", "gzflow.git_dirty": "uncommitted changes"},
+    "parent": {"gzflow.kind": "kind", PARENT_TAG: "fine-tuned from"},
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two runs differ; None where a run says nothing of it."""
+
+    kind: str
+    name: str
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True)
+class MetricPair:
+    """One metric of both runs; None where a run does not have it."""
+
+    name: str
+    first: float | None
+    second: float | None
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Two runs side by side.
+
+    Attributes
+    ----------
+    differences
+        In parameters, data, code and parent; what is equal is left out.
+    metrics
+        Those that speak of the whole run; those of single questions are in `gains`.
+    gains
+        What the second gains over the first on the galaxies that both have scores of: the total, then one a question.
+        Empty where there is nothing to compare.
+    n_galaxies, floor
+        Galaxies compared, and the fewest votes with which one counts for a question.
+    notes
+        Why some or all galaxies could not be compared.
+    """
+
+    first: LoggedRun
+    second: LoggedRun
+    differences: tuple[Difference, ...]
+    metrics: tuple[MetricPair, ...]
+    gains: tuple[PairedGain, ...]
+    n_galaxies: int
+    floor: int
+    notes: tuple[str, ...]
+
+
+def compare(first: str, second: str, settings: Settings, *, picture: Path | None = None) -> RunComparison:
+    """Two runs side by side, and a picture of what the second gains if a file is named.
+
+    Parameters
+    ----------
+    first, second
+        Run ids (or their first characters), run names, or model versions: see `gzflow.tracking.logged_run.FORMS`.
+    picture
+        A PNG file to write; left out when no galaxy can be compared.
+
+    Raises
+    ------
+    TrackingError
+        No such run, or several.
+    """
+    runs = find_run(settings, first), find_run(settings, second)
+    gains, n_galaxies, floor, notes = _gains(*runs, settings)
+    comparison = RunComparison(
+        first=runs[0],
+        second=runs[1],
+        differences=tuple(_differences(*runs)),
+        metrics=tuple(_metrics(*runs)),
+        gains=gains,
+        n_galaxies=n_galaxies,
+        floor=floor,
+        notes=tuple(notes),
+    )
+    if picture is not None and gains:
+        write_bytes(picture, figure_png(paired_gains_figure(gains, names=(runs[0].name, runs[1].name), floor=floor)))
+    return comparison
+
+
+def _differences(first: LoggedRun, second: LoggedRun) -> list[Difference]:
+    tables: list[tuple[str, Mapping[str, str], Mapping[str, str]]] = [
+        ("parameters", first.params, second.params),
+        ("data", {"survey": first.survey} | dict(first.datasets), {"survey": second.survey} | dict(second.datasets)),
+        *((kind, _named(first.tags, names), _named(second.tags, names)) for kind, names in _TAGS.items()),
+    ]
+    return [
+        Difference(kind, name, one.get(name), other.get(name))
+        for kind, one, other in tables
+        for name in dict.fromkeys((*one, *other))
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _named(tags: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {name: tags[key] for key, name in names.items() if key in tags}
+
+
+def _metrics(first: LoggedRun, second: LoggedRun) -> list[MetricPair]:
+    """Of the whole run: a metric of one question has its name behind a second slash."""
+    names = sorted(name for name in {*first.metrics, *second.metrics} if name.count("/") < 2)
+    return [MetricPair(name, first.metrics.get(name), second.metrics.get(name)) for name in names]
+
+
+def _gains(
+    first: LoggedRun, second: LoggedRun, settings: Settings
+) -> tuple[tuple[PairedGain, ...], int, int, list[str]]:
+    """The paired gains, galaxies compared, the vote floor, and notes."""
+    tables, notes = [], []
+    for run in (first, second):
+        content = read_artifact(settings, run.id, SCORES)
+        if content is None:
+            notes.append(f"run {run.name} keeps no {SCORES}: its galaxies cannot be compared")
+        else:
+            tables.append(pl.read_parquet(io.BytesIO(content)))
+    if len(tables) < 2:
+        return (), 0, 0, notes
+    questions = [
+        name.removesuffix("_nll") for name in tables[0].columns if name.endswith("_nll") and name in tables[1].columns
+    ]
+    if len(questions) < max(sum(name.endswith("_nll") for name in table.columns) for table in tables):
+        notes.append(f"their trees differ: the {len(questions)} questions that both have are compared")
+    both = tables[0].join(tables[1], on="id_str", suffix="|second")
+    same = pl.all_horizontal(pl.col(f"{name}_votes") == pl.col(f"{name}_votes|second") for name in questions)
+    kept = both.filter(same & (pl.col("votes") > 0)) if questions else both.clear()
+    for dropped, why in (
+        (tables[0].height - both.height, f"were scored by {first.name} alone"),
+        (tables[1].height - both.height, f"were scored by {second.name} alone"),
+        (both.height - kept.height, "have no votes, or others than they had"),
+    ):
+        if dropped:
+            notes.append(f"{dropped:,} test galaxies are left out: they {why}")
+    if kept.is_empty():
+        return (), 0, 0, [*notes, "no test galaxy is left that both were scored on"]
+    one, other, totals = (
+        kept.select(f"{name}_{column}" for name in questions).to_numpy() for column in ("nll", "nll|second", "votes")
+    )
+    floor = usual_floor(totals, 10)
+    return paired_gains(one, other, totals >= floor, questions), kept.height, floor, notes

@@ -13,9 +13,7 @@ import pytest
 from gzflow.errors import NoChampion, PredictionError, RecipeMismatch, ShardError
 from gzflow.model.morphology import Morphology
 from gzflow.settings import Settings
-from gzflow.shards.header import ShardHeader
 from gzflow.shards.reader import ShardSet
-from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import predict, train
 from gzflow.stages.counts import Counts, total
@@ -29,50 +27,18 @@ CONFIG = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16, seed
 SIZES = {"train": 40, "validation": 10, "test": 14}
 
 
-def write_shards(settings: Settings, survey: SimulatedSurvey, toml: str, pixels: int = PIXELS, positions=None) -> Path:
-    """Shards straight from the simulation's pictures, without the service between."""
-    ra, dec = positions or (survey.galaxies["ra"], survey.galaxies["dec"])
-    described = load_survey(toml)
-    folder = settings.shards(described.name, pixels)
-    begin_set(folder)
-    start, entries = 0, []
-    for split, n in SIZES.items():
-        rows = range(start, start + n)
-        start += n
-        header = ShardHeader(
-            survey=described.name,
-            tree=described.tree.to_dict(),
-            recipe=described.image_recipe(pixels),
-            split=split,
-        )
-        entries.append(
-            write_shard(
-                folder / f"{split}-00000.h5",
-                header,
-                images=np.stack([survey.picture(row) for row in rows]),
-                votes=survey.votes.counts[rows.start : rows.stop],
-                ids=survey.ids[rows.start : rows.stop],
-                ra=ra[rows.start : rows.stop],
-                dec=dec[rows.start : rows.stop],
-                pixscale=survey.pixscale[rows.start : rows.stop],
-            )
-        )
-    write_manifest(folder, header, entries)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def survey() -> SimulatedSurvey:
     return SimulatedSurvey.draw("decals", sum(SIZES.values()), 3, pixels=PIXELS)
 
 
 @pytest.fixture(scope="module")
-def trained(survey: SimulatedSurvey, tmp_path_factory: pytest.TempPathFactory):
+def trained(survey: SimulatedSurvey, write_shards, tmp_path_factory: pytest.TempPathFactory):
     """A home with shards and one trained model: (settings, survey TOML, summary)."""
     home = tmp_path_factory.mktemp("trained")
     settings = Settings.load({}, home=home / "home")
     toml = str(survey.write(home / "simulated", "http://127.0.0.1:1", name="sim").toml)
-    write_shards(settings, survey, toml)
+    write_shards(settings, survey, toml, SIZES)
     chunk = train.plan(toml, settings, pixels=None, config=CONFIG)
     epochs = []
     summary = train.run_chunk(chunk, settings, on_epoch=epochs.append, flow_run=("flow-1", "http://here/flow-1"))
@@ -169,11 +135,11 @@ def test_an_unfinished_run_of_another_version_is_refused(trained):
     shutil.rmtree(folder)
 
 
-def test_images_made_another_way_are_refused_or_stamped(trained, survey, tmp_path):
+def test_images_made_another_way_are_refused_or_stamped(trained, survey, write_shards, tmp_path):
     settings, toml, _ = trained
     changed = tmp_path / "changed.toml"
     changed.write_text(Path(toml).read_text().replace("pixscale = ", 'pixscale = "0.3" # '))
-    write_shards(settings, survey, str(changed))
+    write_shards(settings, survey, str(changed), SIZES)
     try:
         with pytest.raises(RecipeMismatch, match="scale_rule"):
             predict.plan(predict.PredictOptions(survey=str(changed)), settings)
@@ -182,21 +148,21 @@ def test_images_made_another_way_are_refused_or_stamped(trained, survey, tmp_pat
         table = pq.read_table(result.folder / "part-test-00000.parquet")
         assert "scale_rule" in table.column("recipe_mismatch").to_pylist()[0]
     finally:
-        write_shards(settings, survey, toml)
+        write_shards(settings, survey, toml, SIZES)
 
 
-def test_without_a_model_or_shards_the_message_says_what_to_run(survey, settings, tmp_path):
+def test_without_a_model_or_shards_the_message_says_what_to_run(survey, write_shards, settings, tmp_path):
     toml = str(survey.write(tmp_path, "http://127.0.0.1:1", name="sim").toml)
     with pytest.raises(ShardError, match="gzflow shard sim"):
         train.plan(toml, settings, pixels=None, config=CONFIG)
-    write_shards(settings, survey, toml)
+    write_shards(settings, survey, toml, SIZES)
     with pytest.raises(NoChampion, match="gzflow train"):
         predict.plan(predict.PredictOptions(survey=toml), settings)
 
 
-def test_which_of_two_shard_sets_must_be_said(survey, settings, tmp_path):
+def test_which_of_two_shard_sets_must_be_said(survey, write_shards, settings, tmp_path):
     toml = str(survey.write(tmp_path, "http://127.0.0.1:1", name="sim").toml)
-    folder = write_shards(settings, survey, toml)
+    folder = write_shards(settings, survey, toml, SIZES)
     shutil.copytree(folder, folder.with_name("48px"))
     with pytest.raises(ShardError, match="--pixels"):
         train.plan(toml, settings, pixels=None, config=CONFIG)
@@ -222,12 +188,14 @@ def test_an_emptied_tracking_store_gets_a_new_run(trained, tmp_path):
     (tmp_path / RESULT).rename(summary.folder / RESULT)
 
 
-def test_a_test_galaxy_on_a_training_galaxy_is_left_out_and_a_touching_stamp_is_counted(survey, settings, tmp_path):
+def test_a_test_galaxy_on_a_training_galaxy_is_left_out_and_a_touching_stamp_is_counted(
+    survey, write_shards, settings, tmp_path
+):
     toml = str(survey.write(tmp_path, "http://127.0.0.1:1", name="sim").toml)
     first_test = SIZES["train"] + SIZES["validation"]
     ra, dec = survey.galaxies["ra"].copy(), survey.galaxies["dec"].copy()
     ra[first_test : first_test + 2] = ra[:2]
     dec[first_test : first_test + 2] = dec[:2] + np.array([1, 10]) / 3600
-    write_shards(settings, survey, toml, positions=(ra, dec))
+    write_shards(settings, survey, toml, SIZES, positions=(ra, dec))
     summary = train.run_chunk(train.plan(toml, settings, pixels=None, config=CONFIG), settings)
     assert (summary.n_test, summary.n_leaked, summary.n_overlapping) == (SIZES["test"] - 1, 1, 1)

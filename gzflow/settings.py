@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,15 @@ class Settings:
             problems.append(f"GZFLOW_HOME is a file: {root}")
         catalog_url = environ.get("GZFLOW_CATALOG_URL") or f"sqlite:///{root / 'catalog.db'}"
         if urlsplit(catalog_url).scheme.split("+")[0] not in {"sqlite", "postgresql"}:
-            problems.append(f"GZFLOW_CATALOG_URL is neither sqlite nor postgresql: {_without_password(catalog_url)}")
+            problems.append(f"GZFLOW_CATALOG_URL is neither sqlite nor postgresql: {without_password(catalog_url)}")
         tracking_uri = environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}"
         if urlsplit(tracking_uri).scheme.split("+")[0] not in {"sqlite", "postgresql", "http", "https", "databricks"}:
-            problems.append(f"MLFLOW_TRACKING_URI is no database or server: {_without_password(tracking_uri)}")
+            problems.append(f"MLFLOW_TRACKING_URI is no database or server: {without_password(tracking_uri)}")
+        elif urlsplit(tracking_uri).scheme in {"http", "https"} and "@" in tracking_uri:
+            problems.append(
+                "MLFLOW_TRACKING_URI names a user: it is stored and shown with runs and deployments, so take that out"
+                " and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         if problems:
             raise SettingsError(
                 "the environment is not usable",
@@ -61,6 +67,16 @@ class Settings:
                 fix="unset the variable to get the default under GZFLOW_HOME",
             )
         return cls(root, catalog_url, tracking_uri, environ.get("GZFLOW_CONTACT") or None)
+
+    def __repr__(self) -> str:
+        """Without passwords: tasks receive settings, and what a task receives is logged."""
+        shown = {
+            "home": str(self.home),
+            "catalog_url": without_password(self.catalog_url),
+            "tracking_uri": without_password(self.tracking_uri),
+            "contact": self.contact,
+        }
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def artifact_root(self) -> Path:
@@ -102,6 +118,8 @@ class Settings:
         return variables | ({"GZFLOW_CONTACT": self.contact} if self.contact else {})
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
+def without_password(url: str) -> str:
+    """The address as it may be shown: a password before the host and one among the options are replaced by ``***``."""
+    # Passwords of databases may contain /, : and @ as they are, so this is greedier than a parser of URLs.
+    hidden = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&]password=)[^&#]*", r"\1***", hidden)

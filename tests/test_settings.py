@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gzflow.errors import SettingsError
-from gzflow.settings import Settings
+from gzflow.settings import Settings, without_password
 
 
 def test_defaults_lie_under_one_absolute_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -34,3 +36,35 @@ def test_all_problems_in_one_message_without_the_password(tmp_path: Path):
         )
     assert len(caught.value.problems) == 3
     assert "secret" not in str(caught.value)
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1), st.sampled_from(["me", ""]))
+def test_no_password_of_a_database_is_shown_whatever_it_is_made_of(ending: str, user: str):
+    password = f"hidden{ending}"
+    assert without_password(f"postgresql+psycopg://{user}:{password}@host:5432/db") == (
+        f"postgresql+psycopg://{user}:***@host:5432/db"
+    )
+
+
+def test_addresses_without_a_password_are_shown_as_they_are():
+    for address in ("sqlite:////a@b/c:d.db", "http://127.0.0.1:5000", "postgresql://me@host/db"):
+        assert without_password(address) == address
+    assert without_password("postgresql://host/db?user=me&password=hidden&x=1") == (
+        "postgresql://host/db?user=me&password=***&x=1"
+    )
+
+
+def test_settings_show_no_password(tmp_path: Path):
+    urls = {"GZFLOW_CATALOG_URL": "postgresql://me:hidden@h/c", "MLFLOW_TRACKING_URI": "postgresql://me:hidden@h/m"}
+    settings = Settings.load(urls, home=tmp_path)
+    assert "hidden" in settings.catalog_url
+    for shown in (repr(settings), str(settings), f"{settings}", f"{[settings]}"):
+        assert "hidden" not in shown
+        assert str(tmp_path) in shown
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_servers_password_does_not_belong_into_its_address(scheme: str, tmp_path: Path):
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        Settings.load({"MLFLOW_TRACKING_URI": f"{scheme}://me:hidden@host:5000"}, home=tmp_path)
+    assert "hidden" not in str(caught.value)

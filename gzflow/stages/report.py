@@ -28,7 +28,7 @@ from gzflow.evaluation.metrics import Evaluation
 from gzflow.evaluation.report import GalaxyCard, NextStep, Picture, Report, Section, write_report
 from gzflow.evaluation.tables import Account, accounting_table, failure_table, headline_tiles, metric_table
 from gzflow.posterior import fractions, intervals
-from gzflow.settings import Settings
+from gzflow.settings import Settings, without_password
 from gzflow.shards.header import SPLITS
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.ingest import IngestSummary
@@ -213,7 +213,7 @@ def _provenance(run: PipelineRun, shards: ShardSet, settings: Settings) -> dict[
         "shards": f"{run.sharded.folder} ({shards.fingerprint})",
         "model": f"models:/{run.trained.model}/{run.trained.version} ({run.trained.alias})",
         "MLflow run": run.trained.url or run.trained.run_id,
-        "MLflow store": settings.tracking_uri.rsplit("@", 1)[-1],
+        "MLflow store": without_password(settings.tracking_uri),
         "predictions": str(run.predicted.folder),
         "gzflow": __version__,
     }
@@ -221,7 +221,7 @@ def _provenance(run: PipelineRun, shards: ShardSet, settings: Settings) -> dict[
 
 def next_steps(run: PipelineRun, settings: Settings) -> tuple[NextStep, ...]:
     """Commands worth typing after a run."""
-    store = shlex.quote(settings.tracking_uri)
+    store = shlex.quote(without_password(settings.tracking_uri))
     return (
         NextStep(f"mlflow ui --backend-store-uri {store}", "compare runs and look at the registered model"),
         NextStep("gzflow status", "what is in the store, the shards and the predictions"),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from gzflow.durable import write_json
-from gzflow.settings import Settings
+from gzflow.settings import Settings, without_password
 from gzflow.tracking.artifacts import run_with_tag
 from gzflow.tracking.run import TrackedRun
 
@@ -56,4 +56,4 @@ def noted_run(folder: Path, settings: Settings) -> str | None:
 
 def place(settings: Settings) -> str:
     """The store, without user and password."""
-    return settings.tracking_uri.rsplit("@", 1)[-1]
+    return without_password(settings.tracking_uri).rsplit("@", 1)[-1]

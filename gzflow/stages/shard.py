@@ -21,7 +21,7 @@ from gzflow.cutouts.picture import read_picture
 from gzflow.cutouts.resample import resample
 from gzflow.errors import ChangedImage, CutoutError, ShardError, StoreError
 from gzflow.recipe import ImageRecipe
-from gzflow.settings import Settings
+from gzflow.settings import Settings, without_password
 from gzflow.shards.codec import encode_jpeg
 from gzflow.shards.header import MANIFEST, SHARD_SIZE, Codec, ShardEntry, ShardHeader, Split
 from gzflow.shards.plan import plan_shards
@@ -101,7 +101,7 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
     if not len(table):
         raise StoreError(
             f"survey {survey.name} has no galaxy with an image",
-            where=settings.catalog_url.rsplit("@", 1)[-1],
+            where=without_password(settings.catalog_url),
             expected="one or more galaxies ingested with state done",
             fix=f"run `gzflow ingest {survey_name} --catalog FILE` and look at `gzflow status`",
         )

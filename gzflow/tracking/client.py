@@ -15,7 +15,7 @@ import httpx
 
 from gzflow.durable import replacing
 from gzflow.errors import TrackingError, TrackingUnavailable
-from gzflow.settings import Settings
+from gzflow.settings import Settings, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,12 +91,6 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return error.error_code in _PASSING
     return isinstance(error, (RequestException, OperationalError, InterfaceError))
-
-
-def without_password(uri: str) -> str:
-    """The URI as it may be logged."""
-    parts = urlsplit(uri)
-    return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri
 
 
 def _require_mlflow() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from gzflow.errors import TrackingError, TrackingUnavailable
-from gzflow.settings import Settings
-from gzflow.tracking.client import quiet, tracking_errors, without_password
+from gzflow.settings import Settings, without_password
+from gzflow.tracking.client import quiet, tracking_errors
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

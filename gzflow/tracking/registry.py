@@ -14,8 +14,8 @@ from uuid import uuid4
 import gzflow
 from gzflow.errors import NoChampion, TrackingError
 from gzflow.model.spec import ModelSpec
-from gzflow.settings import Settings
-from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors, without_password
+from gzflow.settings import Settings, without_password
+from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors
 from gzflow.tracking.run import TrackedRun
 from gzflow.tracking.served import save_served
 from gzflow.tracking.succession import ABSENT, MODEL_ID, Succession

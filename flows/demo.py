@@ -38,7 +38,7 @@ def publish(survey: SimulatedSurvey, settings: Settings, url: str, seed: int) ->
     # Another sky is another survey: their galaxies must not meet in the store.
     standard = (len(survey.ids), seed) == (GALAXIES, SEED)
     name = "decals-sim" if standard else f"decals-sim-{len(survey.ids)}-{seed}"
-    return survey.write(settings.home / "simulated" / name, url, name=name, rate=RATE)
+    return survey.write(settings.simulated / name, url, name=name, rate=RATE)
 
 
 @flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=ThreadPoolTaskRunner(max_workers=2))

@@ -41,7 +41,10 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
     plan = pin(options, settings)
     counts = run_chunks(predict_part, plan.chunks, settings, Progress("predict", plan.n_galaxies))
     summary = close(plan, counts, settings)
-    artifacts.page("predict", f"Predictions for {summary.survey}", counts, [summary.sentence()])
+    lines = [summary.sentence()]
+    if plan.survey != options.survey:
+        lines.append(f"Nothing of {options.survey} was ingested yet: these are the demo's simulated galaxies.")
+    artifacts.page("predict", f"Predictions for {summary.survey}", counts, lines)
     if summary.gallery is not None:
         artifacts.picture("predict-gallery", "Top galaxies by answer", summary.gallery.read_bytes())
     return summary
@@ -59,6 +62,7 @@ def predict(
     keep_concentrations: bool = False,
     precision: Precision = "auto",
     fresh: bool = False,
+    or_simulated: bool = False,
 ) -> stage.PredictSummary:
     """Predict vote fractions with 90 % intervals for every galaxy of a survey's shards.
 
@@ -72,6 +76,7 @@ def predict(
         keep_concentrations: Write every sample's concentrations too.
         precision: Of the encoder; bfloat16 is faster on a CPU that has it and moves fractions by about 0.001.
         fresh: Leave an unfinished run of another model version and begin anew.
+        or_simulated: As long as nothing of the survey was ingested, predict the demo's simulated sky of it.
     """
     options = stage.PredictOptions(
         survey=survey,
@@ -83,5 +88,6 @@ def predict(
         keep_concentrations=keep_concentrations,
         precision=precision,
         fresh=fresh,
+        or_simulated=or_simulated,
     )
     return steps(options, Settings.load())

@@ -88,6 +88,11 @@ class Settings:
         """Saved models, one folder a training run."""
         return self.home / "models"
 
+    @property
+    def simulated(self) -> Path:
+        """Catalogs and TOMLs of simulated skies, one folder a survey."""
+        return self.home / "simulated"
+
     def cutouts(self, survey: str) -> Path:
         """Images fetched from services."""
         return self.home / "cutouts" / survey

@@ -29,6 +29,7 @@ from gzflow.shards.header import MANIFEST
 from gzflow.shards.reader import ShardReader
 from gzflow.stages.counts import Counts
 from gzflow.stages.shard_sets import find_shards
+from gzflow.stages.stand_in import stand_in
 from gzflow.surveys import load_survey
 from gzflow.tracking.registry import Registry
 
@@ -62,6 +63,8 @@ class PredictOptions:
         Of the encoder; "auto" is bfloat16 on CUDA and float32 on a CPU, where "bfloat16" is half again as fast.
     fresh
         Leave an unfinished run of another model version where it is and begin anew.
+    or_simulated
+        As long as nothing of the survey was ingested, predict the demo's simulated sky of it, under that one's name.
     """
 
     survey: str
@@ -73,6 +76,7 @@ class PredictOptions:
     keep_concentrations: bool = False
     precision: Precision = "auto"
     fresh: bool = False
+    or_simulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,8 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
     PredictionError
         An unfinished run is pinned to another version.
     """
-    survey = load_survey(options.survey)
+    survey_name = stand_in(options.survey, settings) if options.or_simulated else options.survey
+    survey = load_survey(survey_name)
     shards = find_shards(survey.name, options.pixels, settings)
     registry = Registry(settings)
     ref = registry.champion(survey.name) if options.model is None else registry.resolve(options.model, survey.name)
@@ -188,7 +193,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
         )
         for entry in shards.entries()
     )
-    return PredictPlan(options.survey, str(shards.folder), str(folder), pinned, chunks, shards.n())
+    return PredictPlan(survey_name, str(shards.folder), str(folder), pinned, chunks, shards.n())
 
 
 def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG001 - a stage's chunks all look alike

@@ -9,6 +9,8 @@ import time
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
 from flows.console import out
 from flows.stack import process
@@ -31,11 +33,15 @@ def up(
     without_passwords: Annotated[
         bool, typer.Option("--without-passwords", help="Let everybody in who reaches --host: they can run code here.")
     ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Look for what would go wrong; start nothing.")] = False,
     background: Annotated[bool, typer.Option("--background", help="Return when it is up.")] = False,
 ) -> None:
     """Start Prefect, MLflow, the work pools with a worker each, and the deployments; look after them until Ctrl-C."""
     options = StackOptions(host, prefect_port, mlflow_port, without_passwords)
     settings = Settings.load()
+    if check:
+        _check(options)
+        return
     if background:
         _up_in_background(options, settings)
         return
@@ -60,6 +66,21 @@ def down() -> None:
         out.print(f"nothing runs for {settings.home}", markup=False)
     else:
         out.print("stopped", markup=False)
+
+
+def _check(options: StackOptions) -> None:
+    from flows.stack.doctor import examine
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    table = Table("check", "", box=None)
+    table.add_column("found", overflow="fold")
+    table.add_column("what to do", overflow="fold")
+    findings = examine(options)
+    for found in findings:
+        table.add_row(found.check, f"[{colours[found.level]}]{found.level}[/]", escape(found.what), escape(found.fix))
+    out.print(table)
+    if any(found.level == "fail" for found in findings):
+        raise typer.Exit(1)
 
 
 def _up_in_background(options: StackOptions, settings: Settings) -> None:

@@ -83,13 +83,13 @@ def running_stack(home: Path, *words: str, **environ: str) -> Iterator[Stack]:
 
 
 def user_environment(home: Path, **environ: str) -> dict[str, str]:
-    """A shell's environment without a trace of other servers; Prefect's own files are kept beside `home`."""
+    """A shell's environment without a trace of other servers; Prefect's own files are kept in `home` as well."""
     plain = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "MLFLOW_", "GZFLOW_")) and name != MARK
     }
-    own = {"GZFLOW_HOME": str(home), "PREFECT_HOME": str(home.parent / "prefect"), "COLUMNS": "200"}
+    own = {"GZFLOW_HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "COLUMNS": "200"}
     return plain | own | {"OMP_NUM_THREADS": "1"} | environ
 
 

@@ -96,11 +96,13 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 def _configuration(home: Path, user: str) -> Path:
     # The password is not in it: MLflow takes it from the environment.
-    path = home / "mlflow" / "basic_auth.ini"
+    path, users = home / "mlflow" / "basic_auth.ini", home / "mlflow" / "basic_auth.db"
+    users.parent.mkdir(parents=True, exist_ok=True)
+    users.touch(mode=0o600)
     text = (
         "[mlflow]\n"
         "default_permission = READ\n"
-        f"database_uri = sqlite:///{str(home / 'mlflow' / 'basic_auth.db').replace('%', '%%')}\n"
+        f"database_uri = sqlite:///{str(users).replace('%', '%%')}\n"
         f"admin_username = {user.replace('%', '%%')}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )

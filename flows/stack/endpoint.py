@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from flows.stack.options import LOOPBACK
@@ -58,6 +60,15 @@ class Endpoint:
         if answer.status_code in {401, 403}:
             return "asks for a password, and " + ("refuses the one given" if login else "none is set")
         return None if answer.is_success else f"answers {answer.status_code}"
+
+    def version(self, path: str, login: tuple[str, str] | None) -> tuple[str, float]:
+        """The server's version, and how many seconds its clock is ahead of this machine's."""
+        import httpx
+
+        answer = httpx.get(f"{self.api}{path}", timeout=TIMEOUT_S, follow_redirects=True, auth=login)
+        told = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
+        skew = (told - datetime.now(UTC)).total_seconds() if told else 0.0
+        return answer.text.strip().strip('"'), skew
 
 
 def find(given: str | None, suffix: str, host: str, port: int, previous: str | None) -> Endpoint:

@@ -1,7 +1,8 @@
 """Give the Prefect server what gzflow needs of it. Runs as a process of its own, because it imports Prefect.
 
-``python -m flows.stack.furnish pools`` makes work pools and limits, ``... deployments`` the deployments of prefect.yaml
-and the automations. What exists is left as it is: somebody may have changed a limit in the UI.
+``python -m flows.stack.furnish pools`` makes work pools and limits and clears away dead runs, ``... deployments`` puts
+up the deployments of prefect.yaml and the automations. A pool or limit that exists is left as it is: somebody may have
+changed it in the UI.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from flows import automations
+from flows.stack.dead_runs import crash_dead_runs
 from flows.stack.plan import ROOT
-from flows.stack.pools import POOLS, TAG_LIMITS
+from flows.stack.pools import POOLS, TAG_LIMITS, worker_name
+from gzflow.settings import Settings
+from gzflow.tracking.run import end_orphans
 
 
 async def pools() -> None:
@@ -39,6 +42,9 @@ async def pools() -> None:
                 sys.exit(f"the work pool {pool.name} is of type {existing[pool.name].type}, not process: rename it")
         for tag, limit in TAG_LIMITS.items():
             await _limit(client, tag, limit)
+        for run in await crash_dead_runs(client, {worker_name(pool) for pool in POOLS}):
+            ended = ", ".join(end_orphans(Settings.load(), str(run))) or "none"
+            sys.stdout.write(f"flow run {run} died with an earlier stack; its MLflow runs, ended now: {ended}\n")
 
 
 async def _limit(client: PrefectClient, tag: str, limit: int) -> None:
@@ -50,8 +56,10 @@ async def _limit(client: PrefectClient, tag: str, limit: int) -> None:
 
 def deployments() -> None:
     """Put every deployment of prefect.yaml on the server, and the automations that refer to them."""
+    from flows import automations
+
     subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
-    print("automations:", *automations.apply(), sep="\n  ")  # noqa: T201  goes to the log
+    sys.stdout.write("\n  ".join(["automations:", *automations.apply()]) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import flows
@@ -47,11 +48,6 @@ class StackPlan:
         return self.settings.home
 
     @property
-    def host_name(self) -> str:
-        """Name of the machine, for those of its workers."""
-        return socket.gethostname()
-
-    @property
     def logs(self) -> Path:
         """One file a child."""
         return StackState.folder(self.home) / "logs"
@@ -67,7 +63,6 @@ def plan(options: StackOptions, environ: Mapping[str, str] | None = None) -> Sta
     """
     environ = os.environ if environ is None else environ
     settings = Settings.load(environ)
-    previous = StackState.read(settings.home)
     access, problems = Access.of(environ)
     if not (ROOT / "prefect.yaml").is_file():
         problems.append(f"no prefect.yaml in {ROOT}: run gzflow from a checkout (pip install -e .)")
@@ -77,6 +72,23 @@ def plan(options: StackOptions, environ: Mapping[str, str] | None = None) -> Sta
             " PREFECT_SERVER_API_AUTH_STRING=user:password and MLFLOW_AUTH_ADMIN_PASSWORD (docs/operations.md),"
             " or say --without-passwords"
         )
+    prefect, mlflow = addresses(options, settings, environ)
+    problems += filter(None, (check_address(prefect, "prefect", access), check_address(mlflow, "mlflow", access)))
+    problems += check_ports(options, prefect, mlflow)
+    if problems:
+        raise StackError(
+            "the stack cannot start",
+            where=str(settings.home),
+            problems=problems,
+            expected="two free ports, or servers that answer under PREFECT_API_URL and MLFLOW_TRACKING_URI",
+            fix="correct these, or unset an address to have a server started; `gzflow up --check` looks further",
+        )
+    return StackPlan(settings, options, access, prefect, mlflow, _clients(settings, access, prefect, mlflow, environ))
+
+
+def addresses(options: StackOptions, settings: Settings, environ: Mapping[str, str]) -> tuple[Endpoint, Endpoint]:
+    """Where Prefect and MLflow are, or will be."""
+    previous = StackState.read(settings.home)
     prefect = endpoint.find(
         environ.get("PREFECT_API_URL"), "/api", options.local_host, options.prefect_port,
         previous.prefect_url if previous else None,
@@ -87,33 +99,24 @@ def plan(options: StackOptions, environ: Mapping[str, str] | None = None) -> Sta
     mlflow = endpoint.find(
         served, "", options.local_host, options.mlflow_port, previous.mlflow_url if previous else None
     )
-    problems += _check_joined(prefect, mlflow, access)
-    problems += _check_ports(options, prefect, mlflow)
-    if problems:
-        raise StackError(
-            "the stack cannot start",
-            where=str(settings.home),
-            problems=problems,
-            expected="two free ports, or servers that answer under PREFECT_API_URL and MLFLOW_TRACKING_URI",
-            fix="correct these; gzflow up --check looks at everything else too",
-        )
-    return StackPlan(settings, options, access, prefect, mlflow, _clients(settings, access, prefect, mlflow, environ))
+    return prefect, mlflow
 
 
-def _check_joined(prefect: Endpoint, mlflow: Endpoint, access: Access) -> list[str]:
-    problems = []
-    for server, name, path, probe, login in (
-        (prefect, "PREFECT_API_URL", "/health", "/admin/version", access.prefect),
-        (mlflow, "MLFLOW_TRACKING_URI", "/health", "/api/2.0/mlflow/experiments/search?max_results=1", access.mlflow),
-    ):
-        if "@" in urlsplit(server.api).netloc:
-            problems.append(f"{name} contains a password, which would be stored and shown: use the variables for it")
-        elif server.joined and (problem := server.problem(path, probe, login)):
-            problems.append(f"{name}={server.api}: {problem}; correct it, or unset it to have a server started")
-    return problems
+def check_address(server: Endpoint, kind: Literal["prefect", "mlflow"], access: Access) -> str | None:
+    """Why a server that runs already cannot be joined."""
+    name, probe, login = {
+        "prefect": ("PREFECT_API_URL", "/admin/version", access.prefect),
+        "mlflow": ("MLFLOW_TRACKING_URI", "/api/2.0/mlflow/experiments/search?max_results=1", access.mlflow),
+    }[kind]
+    if "@" in urlsplit(server.api).netloc:
+        return f"{name} contains a password, which would be stored and shown: use the variables for it"
+    if server.joined and (problem := server.problem("/health", probe, login)):
+        return f"{name}={server.api}: {problem}"
+    return None
 
 
-def _check_ports(options: StackOptions, prefect: Endpoint, mlflow: Endpoint) -> list[str]:
+def check_ports(options: StackOptions, prefect: Endpoint, mlflow: Endpoint) -> list[str]:
+    """Ports that are taken or cannot be opened."""
     wanted = {}
     for server, name, option in ((prefect, "Prefect", "--prefect-port"), (mlflow, "MLflow", "--mlflow-port")):
         if not server.joined:

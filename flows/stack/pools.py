@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,12 +37,17 @@ TAG_LIMITS: Mapping[str, int] = {"cutouts": 2}
 side, the services see no more requests than from one."""
 
 
+def worker_name(pool: Pool) -> str:
+    """The worker's name on this machine."""
+    return f"{pool.name}-{socket.gethostname()}"
+
+
 def worker(plan: StackPlan, pool: Pool) -> Child:
     """The process that takes the pool's runs and starts one process for each."""
     return Child(
         f"worker-{pool.name}",
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool.name, "--type", "process",
-         "--name", f"{pool.name}-{plan.host_name}", "--install-policy", "never"],
+         "--name", worker_name(pool), "--install-policy", "never"],
         plan.clients,
         ROOT,
         plan.logs / f"worker-{pool.name}.log",

@@ -7,6 +7,7 @@ import socket
 import sys
 from urllib.parse import urlsplit
 
+from flows.stack.databases import backend_store
 from flows.stack.plan import ROOT, StackPlan, quiet
 from flows.stack.process import MARK, Child
 
@@ -47,11 +48,8 @@ def mlflow_server(plan: StackPlan) -> Child:
 
     Addresses of databases travel in the environment: an argument would show their passwords to every user.
     """
-    tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
-    is_database = bool(tracking) and urlsplit(tracking).scheme not in {"http", "https"}
-    own = f"sqlite:///{plan.home / 'mlflow' / 'mlflow.db'}"
     defaults = {
-        "MLFLOW_BACKEND_STORE_URI": tracking if is_database else own,
+        "MLFLOW_BACKEND_STORE_URI": backend_store(plan.home, os.environ),
         "MLFLOW_ARTIFACTS_DESTINATION": str(plan.settings.artifact_root),
         # Background jobs take a quarter of a gigabyte for features that gzflow does not use.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -12,43 +12,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from galaxies import simulated_set
 from timing import machine
 
 from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
 from gzflow.model.spec import RANGE
-from gzflow.shards.header import ShardHeader
-from gzflow.shards.reader import ShardSet
-from gzflow.shards.writer import begin_set, write_manifest, write_shard
-from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.training.config import TrainConfig
 from gzflow.training.trainer import train
-
-PIXELS = 64
-
-
-def shards(folder: Path, n: int, seed: int) -> ShardSet:
-    survey = SimulatedSurvey.draw("decals", n, seed, pixels=PIXELS)
-    begin_set(folder)
-    bounds = {"train": (0, 7 * n // 10), "validation": (7 * n // 10, 8 * n // 10), "test": (8 * n // 10, n)}
-    entries = []
-    for split, (start, stop) in bounds.items():
-        header = ShardHeader(
-            survey="decals", tree=survey.base.tree.to_dict(), recipe=survey.base.image_recipe(PIXELS), split=split
-        )
-        entries.append(
-            write_shard(
-                folder / f"{split}-00000.h5",
-                header,
-                images=np.stack([survey.picture(row) for row in range(start, stop)]),
-                votes=survey.votes.counts[start:stop],
-                ids=survey.ids[start:stop],
-                ra=survey.galaxies["ra"][start:stop],
-                dec=survey.galaxies["dec"][start:stop],
-                pixscale=survey.pixscale[start:stop],
-            )
-        )
-    write_manifest(folder, header, entries)
-    return ShardSet.open(folder)
 
 
 def main() -> None:
@@ -59,7 +29,9 @@ def main() -> None:
     given = parser.parse_args()
     print(machine())
     with TemporaryDirectory() as temporary:
-        data = shards(Path(temporary) / "shards", given.galaxies, given.seed)
+        n = given.galaxies
+        counts = {"train": 7 * n // 10, "validation": n // 10, "test": n // 5}
+        data = simulated_set("decals", counts, Path(temporary) / "shards", seed=given.seed)
         votes = torch.from_numpy(data.votes("test"))
         images = np.concatenate([reader.images(slice(None)) for reader in data.readers("test")])
         constant = torch.from_numpy(constant_dirichlet(data.votes("train"), data.tree))

@@ -1,4 +1,4 @@
-"""The same galaxies as shards and as JPEG files: what our loader and a rival's are given."""
+"""Galaxies for the benchmarks: made-up ones as shards and as JPEG files, and a simulated survey as shards."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from gzflow import DecisionTree, ImageRecipe, load_survey
-from gzflow.shards.header import ShardHeader
+from gzflow.shards.header import MANIFEST, ShardHeader
 from gzflow.shards.reader import ShardSet
 from gzflow.shards.writer import begin_set, write_manifest, write_shard
+from gzflow.simulation.survey import SimulatedSurvey
 
 TREE: DecisionTree = load_survey("decals").tree
 
@@ -62,6 +63,35 @@ def shard_set(images: np.ndarray, folder: Path, *, pixels: int, validation: int 
                 ra=nan,
                 dec=nan,
                 pixscale=nan,
+            )
+        )
+    write_manifest(folder, header, entries)
+    return ShardSet.open(folder)
+
+
+def simulated_set(name: str, counts: dict[str, int], folder: Path, *, pixels: int = 64, seed: int = 42) -> ShardSet:
+    """Shards of the simulated survey `name`, with so many galaxies in each split; drawn once a folder."""
+    if (folder / MANIFEST).is_file():
+        return ShardSet.open(folder)
+    survey = SimulatedSurvey.draw(name, sum(counts.values()), seed, pixels=pixels)
+    begin_set(folder)
+    start, entries = 0, []
+    for split, n in counts.items():
+        rows = slice(start, start + n)
+        start += n
+        header = ShardHeader(
+            survey=name, tree=survey.base.tree.to_dict(), recipe=survey.base.image_recipe(pixels), split=split
+        )
+        entries.append(
+            write_shard(
+                folder / f"{split}-00000.h5",
+                header,
+                images=np.stack([survey.picture(row) for row in range(rows.start, rows.stop)]),
+                votes=survey.votes.counts[rows],
+                ids=survey.ids[rows],
+                ra=survey.galaxies["ra"][rows],
+                dec=survey.galaxies["dec"][rows],
+                pixscale=survey.pixscale[rows],
             )
         )
     write_manifest(folder, header, entries)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -56,6 +56,20 @@ def heading(figure: Figure, title: str, subtitle: str = "", *, colour: str = INK
         figure.text(left, 1 - 0.38 / height, subtitle, color=muted, fontsize=SMALL, va="top", linespacing=1.35)
     lines = subtitle.count("\n") + 1 if subtitle else 0
     return 1 - (0.44 + 0.2 * lines) / height
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Name each line at its right end; labels that would overlap move apart."""
+    bottom, top = axes.get_ylim()
+    gap = 0.115 * (top - bottom)
+    placed: list[float] = []
+    for value, text, colour in sorted(labels, key=lambda label: label[0]):
+        y = max(value, bottom + gap / 2, placed[-1] + gap if placed else -np.inf)
+        placed.append(y)
+        axes.annotate(
+            text, (1, (y - bottom) / (top - bottom)), xycoords="axes fraction", xytext=(8, 0),
+            textcoords="offset points", va="center", fontsize=SMALL, color=colour, linespacing=1.15,
+        )  # fmt: skip
 
 
 def degrees_label(value: float) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gzflow.evaluation.figures.style import BLUE, INK, MUTED, ORANGE, SMALL, heading, new_figure, plain_axes
+from gzflow.evaluation.figures.style import BLUE, INK, MUTED, ORANGE, SMALL, heading, label_ends, new_figure, plain_axes
 
 
 def training_curves(
@@ -63,7 +63,7 @@ def training_curves(
     ]
     if baseline is not None:
         labels.append((baseline, f"constant Dirichlet\n{baseline:.2f}", ORANGE))
-    _label_ends(axes, labels)
+    label_ends(axes, labels)
     if best is not None:
         axes.annotate(
             f"best epoch {int(at)}: {best['val/loss']:.2f}",
@@ -94,17 +94,3 @@ def _limit(axes: Axes, curves: Sequence[NDArray[np.float64]], baseline: float | 
     )
     margin = 0.08 * max(high - low, 1e-3)
     axes.set_ylim(low - margin, high + 2.2 * margin)
-
-
-def _label_ends(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Name each line at its right end; labels that would overlap move apart."""
-    bottom, top = axes.get_ylim()
-    gap = 0.115 * (top - bottom)
-    placed: list[float] = []
-    for value, text, colour in sorted(labels, key=lambda label: label[0]):
-        y = max(value, bottom + gap / 2, placed[-1] + gap if placed else -np.inf)
-        placed.append(y)
-        axes.annotate(
-            text, (1, (y - bottom) / (top - bottom)), xycoords="axes fraction", xytext=(8, 0),
-            textcoords="offset points", va="center", fontsize=SMALL, color=colour, linespacing=1.15,
-        )  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -15,6 +17,9 @@ from gzflow.errors import GzflowError
 # Paths and commands are for copying: they must not be broken into lines.
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes, as shells know them."""
 
 
 def show_logs() -> None:
@@ -48,7 +53,13 @@ def _is_the_users(error: Exception) -> bool:
 
 @contextmanager
 def explained_errors() -> Iterator[None]:
-    """Turn a deliberate error into its message and exit code 2; anything else keeps its traceback."""
+    """Turn deliberate errors into their message and exit code 2, signals into what to do next.
+
+    Anything else keeps its traceback. SIGTERM ends the program as Ctrl-C does, in order. While a flow runs Prefect
+    catches it, lets the flow end and sends it again; then it arrives here.
+    """
+    with suppress(ValueError):  # in a thread there are no signals to care for
+        signal.signal(signal.SIGTERM, _leave)
     try:
         yield
     except GzflowError as error:
@@ -61,6 +72,12 @@ def explained_errors() -> Iterator[None]:
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         err.print(str(error), markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; run the same command again to go on from here")
-        sys.exit(130)
+    except (SystemExit, KeyboardInterrupt) as end:
+        code = end.code if isinstance(end, SystemExit) else INTERRUPTED
+        if code in {INTERRUPTED, TERMINATED}:
+            err.print("stopped; what is finished is kept: run the same command again to go on from here")
+        sys.exit(code)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(TERMINATED)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -247,7 +248,7 @@ def fit_epochs(
         logger.info("going on after %d finished epochs in %s", len(fit.history), folder)
     if fit.out_of_patience or len(fit.history) >= config.epochs:
         return True
-    with _quiet(), torch.random.fork_rng():
+    with _quiet(), _interruptible(), torch.random.fork_rng():
         # Seeds are set for the weights and at each epoch; the caller's own random numbers are not to notice.
         trainer = _lightning(config, folder, EpochEnd(folder / MODEL, checkpoint, on_epoch=on_epoch, stop=stop))
         batches = _loaders(run, trainer)
@@ -432,6 +433,19 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if (folder / MODEL).is_dir():
         shutil.rmtree(folder / MODEL)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be what it is: Lightning makes an exit with code 1 of it, and is deaf to it from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as end:
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from end
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def toy_set(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return write_toy_set(tmp_path_factory.mktemp("toy") / "shards", {"train": 96, "validation": 24, "test": 24})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_set() -> Callable[..., ShardSet]:
     """`write_toy_set`."""
     return write_toy_set

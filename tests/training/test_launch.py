@@ -1,0 +1,195 @@
+"""Training in two processes (gloo, on the CPU): whoever dies, nobody is left and nothing is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from gzflow.errors import TrainingError
+from gzflow.model.losses import dirichlet_multinomial_nll
+from gzflow.shards.reader import ShardSet
+from gzflow.training.config import TrainConfig
+from gzflow.training.launch import launch
+from gzflow.training.metrics import EpochMetrics
+from gzflow.training.trainer import TrainResult
+
+SCRIPT = Path(__file__).with_name("launch_toy.py")
+CONFIG = TrainConfig(encoder="mobilenet_v3_small", epochs=5, batch_size=16, devices=2, lr=3e-3)
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., ShardSet]) -> ShardSet:
+    """In validation the first process has a batch more than the second."""
+    return make_set(tmp_path_factory.mktemp("uneven") / "shards", {"train": 96, "validation": 513, "test": 8})
+
+
+def ranks(folder: Path, role: str = "rank") -> list[psutil.Process]:
+    """The living processes that train in `folder`, or torchrun."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            if str(folder) in words and role in words and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def gone(folder: Path) -> bool:
+    """Whether, within seconds, nobody works in the folder."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if not ranks(folder) + ranks(folder, "torchrun"):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def what_counts(result: TrainResult) -> tuple[bytes, list[object]]:
+    numbers = [(e["train_loss"], e["validation_loss"], e["validation_nll"], e["lr"]) for e in result.history]
+    return (result.folder / "model.safetensors").read_bytes(), list(numbers)
+
+
+def killing(role: str, folder: Path, at: int) -> Callable[[EpochMetrics], None]:
+    """Kill -9 the last process of that role after an epoch."""
+
+    def on_epoch(epoch: EpochMetrics) -> None:
+        assert epoch.epoch <= at
+        if epoch.epoch == at:
+            ranks(folder, role)[-1].kill()
+
+    return on_epoch
+
+
+@pytest.fixture(scope="module")
+def whole(uneven: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """The run that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    seen: list[EpochMetrics] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        result = launch(uneven, CONFIG, folder, on_epoch=seen.append)
+    assert result.finished
+    assert [epoch.to_dict() for epoch in seen] == result.history
+    assert gone(folder)
+    return result
+
+
+@pytest.mark.slow
+def test_what_all_processes_validated_is_what_the_first_one_saved(uneven: ShardSet, whole: TrainResult) -> None:
+    """They share their batch statistics."""
+    images = np.concatenate([reader.images(slice(None)) for reader in uneven.readers("validation")])
+    votes = torch.from_numpy(uneven.votes("validation"))
+    with torch.no_grad():
+        nll = dirichlet_multinomial_nll(votes, whole.model(images), uneven.tree)
+    assert float(nll.sum(1).mean()) == pytest.approx(whole.history[whole.best_epoch]["validation_loss"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_process_is_killed_and_the_run_goes_on_to_the_same_bits(
+    uneven: ShardSet, whole: TrainResult, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=r"a training process died(.|\n)*of 2 ended with SIGKILL"):
+        launch(uneven, CONFIG, tmp_path, on_epoch=killing("rank", tmp_path, 0))
+    assert gone(tmp_path)
+    with pytest.raises(TrainingError, match="torchrun ended with code -9"):
+        launch(uneven, CONFIG, tmp_path, on_epoch=killing("torchrun", tmp_path, 1))
+    assert gone(tmp_path)
+    rest = launch(uneven, CONFIG, tmp_path)
+    assert what_counts(rest) == what_counts(whole)
+    again = launch(uneven, CONFIG, tmp_path, on_epoch=lambda _: pytest.fail("it trained again"))
+    assert again.history == rest.history
+
+
+@pytest.mark.slow
+def test_the_parent_is_killed_or_wants_to_stop(uneven: ShardSet, whole: TrainResult, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), str(uneven.folder), str(tmp_path), CONFIG.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "0\n"
+        assert len(ranks(tmp_path)) == 2
+        parent.kill()
+    assert gone(tmp_path)
+    seen: list[int] = []
+    part = launch(uneven, CONFIG, tmp_path, on_epoch=lambda epoch: seen.append(epoch.epoch), stop=lambda: bool(seen))
+    assert not part.finished
+    assert gone(tmp_path)
+    assert len(part.history) >= 2
+    assert what_counts(launch(uneven, CONFIG, tmp_path)) == what_counts(whole)
+
+
+@pytest.mark.slow
+def test_an_error_of_a_process_is_the_callers(uneven: ShardSet, tmp_path: Path) -> None:
+    diverging = CONFIG.model_copy(update={"lr": 1e30, "warmup": 0.0, "clip": 1e30, "average": 0.0})
+    with pytest.raises(TrainingError, match=r"the loss is undefined(.|\n)*training diverged: use a lower lr"):
+        launch(uneven, diverging, tmp_path / "run")
+    assert gone(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_an_error_of_the_caller_ends_the_processes(uneven: ShardSet, tmp_path: Path) -> None:
+    def on_epoch(_: EpochMetrics) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(uneven, CONFIG, tmp_path / "run", on_epoch=on_epoch)
+    assert gone(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("n_train", "batch_size"), [(3, 16), (96, 3)])
+def test_batches_too_small_to_divide_are_refused(
+    make_set: Callable[..., ShardSet], tmp_path: Path, n_train: int, batch_size: int
+) -> None:
+    shards = make_set(tmp_path / "shards", {"train": n_train, "validation": 4})
+    with pytest.raises(TrainingError, match="cannot be divided between 2 devices"):
+        launch(shards, CONFIG.model_copy(update={"batch_size": batch_size}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_devices_that_are_not_there(uneven: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(TrainingError, match=r"at most the 1 accelerators(.|\n)*CUDA_VISIBLE_DEVICES"):
+        launch(uneven, CONFIG, tmp_path / "run")
+
+
+def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
+    """Also when that is killed before the kernel was asked to watch it."""
+    child = (
+        "import os, sys, time\nfrom gzflow.training.lifeline import die_with\n"
+        "{}\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
+    )
+    parent = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())])\n"
+        "time.sleep(60)\n"
+    )
+    watch = child.format("die_with(int(sys.argv[1]))")
+    with subprocess.Popen([sys.executable, "-c", parent, watch], stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        pid = int(started.stdout.readline())
+        started.kill()
+        started.wait()
+        deadline = time.monotonic() + 5
+        while psutil.pid_exists(pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert not psutil.pid_exists(pid)
+    too_late = subprocess.run(
+        [sys.executable, "-c", child.format("die_with(1234567)")], capture_output=True, timeout=30, check=False
+    )
+    assert (too_late.returncode, too_late.stdout) == (1, b"")

@@ -23,6 +23,10 @@ RunArgument = Annotated[
 ]
 
 
+DECISIONS = 20
+"""Latest decisions that `gzflow models` lists."""
+
+
 def models(survey: SurveyArgument) -> None:
     """The versions of a survey's model: aliases, scores, parents and decisions."""
     from gzflow.tracking.overview import list_versions
@@ -47,11 +51,14 @@ def models(survey: SurveyArgument) -> None:
             (row.parent or "–").removeprefix("models:/gzflow-"),
         )
     _show(table)
-    out.print()
-    for decision in history:
-        out.print(
-            f"{decision.at[:16].replace('T', ' ')}  version {decision.version}  {decision.sentence()}", markup=False
-        )
+    if history:
+        out.print()
+        decisions = _table("decided (UTC)", "version", "champion", "outcome", "why", numeric=False)
+        for decision in history[-DECISIONS:]:
+            when = decision.at[:16].replace("T", " ")
+            why = decision.reasons[0] if decision.reasons else ""
+            decisions.add_row(when, decision.version, decision.champion or "–", decision.outcome, why)
+        _show(decisions)
 
 
 def compare(
@@ -91,7 +98,9 @@ def promote(
 
 def rollback(survey: SurveyArgument) -> None:
     """Make the champion before the present one champion again; once more goes one further back."""
-    load_survey(survey)
+    from gzflow.stages.promote import rollback_target
+
+    rollback_target(survey, Settings.load())
     start()
     from flows.promote import rollback as flow
 
@@ -162,7 +171,10 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
 
 
 def _rows(rows: Sequence[Mapping[str, str]]) -> Table:
+    """A table whose headers give way before its numbers do."""
     table = _table(*rows[0])
+    for i, column in enumerate(table.columns):
+        column.min_width = max(len(list(row.values())[i]) for row in rows)
     for row in rows:
         table.add_row(*row.values())
     return table

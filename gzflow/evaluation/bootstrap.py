@@ -42,7 +42,7 @@ def bootstrap_means(
     n, columns = values.shape
     both = np.hstack([np.where(chosen, values, 0.0), chosen.astype(np.float64)])
     generator = np.random.default_rng(seed)
-    sums = np.empty((resamples, 2 * columns))
+    sums = np.zeros((resamples, 2 * columns))
     for start in range(0, resamples if n else 0, TOGETHER):
         draws = min(TOGETHER, resamples - start)
         times = np.empty((draws, n))

@@ -134,18 +134,18 @@ class PromotionDecision:
         ]
 
     def readable(self) -> list[dict[str, str]]:
-        """The same for people: rounded, intervals in one cell, a dash for what is not known."""
+        """The same for people: rounded, intervals in one cell, a dash for what is not known; before is the champion."""
         return [
             {
                 "question": row.question,
-                "galaxies": f"{row.n:,}",
+                "n": f"{row.n:,}",
                 "NLL": _number(row.nll),
-                "champion's": _number(row.nll_champion),
+                "NLL before": _number(row.nll_champion),
                 "gain (95 %)": f"{signed(row.gain.mean)} ({signed(row.gain.lower)} to {signed(row.gain.upper)})"
                 if row.n
                 else "–",
                 "90 % holds": _percent(row.coverage),
-                "champion's holds": _percent(row.coverage_champion),
+                "held before": _percent(row.coverage_champion),
                 "calibrated": str(flat["calibrated"]),
             }
             for row, flat in zip(self.rows, self.table(), strict=True)

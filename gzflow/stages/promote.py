@@ -145,20 +145,32 @@ def promote(
     return _summary(survey, registry, logged, decision)
 
 
-def rollback(survey_name: str, settings: Settings) -> PromotionSummary:
-    """Make the champion before the present one champion again; once more, and it goes one further back.
-
-    It never goes forth: what was rolled back becomes champion by ``promote`` alone.
+def rollback_target(survey_name: str, settings: Settings) -> tuple[str, str]:
+    """The champion and the version that a rollback would go to.
 
     Raises
     ------
-    PromotionError
+    NoChampion, PromotionError
         There is no champion, or none before it.
     """
     survey, registry = load_survey(survey_name), Registry(settings)
-    champion = registry.champion(survey.name).version
-    logged = registry.succession(survey.name).rollback(expected_champion=str(champion))
-    return _summary(survey, registry, logged, None)
+    champion = str(registry.champion(survey.name).version)
+    return champion, registry.succession(survey.name).before(champion)
+
+
+def rollback(survey_name: str, settings: Settings) -> PromotionSummary:
+    """Make the champion before the present one champion again; once more, and it goes one further back.
+
+    It never goes forth: what was rolled back becomes champion by `promote` alone.
+
+    Raises
+    ------
+    NoChampion, PromotionError
+        There is no champion, or none before it.
+    """
+    champion, _ = rollback_target(survey_name, settings)
+    survey, registry = load_survey(survey_name), Registry(settings)
+    return _summary(survey, registry, registry.succession(survey.name).rollback(expected_champion=champion), None)
 
 
 def _summary(

@@ -224,29 +224,39 @@ class Succession:
             self._settle()
             return self._move(proposal) if approved or forced else self._log(self._dated(proposal))
 
-    def rollback(self, *, expected_champion: str) -> LoggedDecision:
-        """Make the champion before `expected_champion` champion again; see `reigns`.
+    def before(self, champion: str) -> str:
+        """The version that a rollback from `champion` goes to; see `reigns`.
 
         Raises
         ------
         PromotionError
             There was none before, or it was deleted.
         """
+        versions = self._versions()
+        earlier = [version for version in reigns(_records(versions.values())) if version in versions]
+        while earlier[-1:] == [champion]:
+            earlier.pop()
+        if earlier:
+            return earlier[-1]
+        raise PromotionError(
+            f"no champion before version {champion} is known",
+            where=f"registered model {self.name}",
+            expected="an earlier champion that still is there",
+            fix=f"`gzflow models {self.survey}` lists the versions;"
+            f" `gzflow promote {self.survey} --challenger V --force` makes any of them champion",
+        )
+
+    def rollback(self, *, expected_champion: str) -> LoggedDecision:
+        """Make the champion before `expected_champion` champion again.
+
+        Raises
+        ------
+        PromotionError
+            See `before`.
+        """
         with self._alone("rolling back"):
             self._settle()
-            versions = self._versions()
-            before = [version for version in reigns(_records(versions.values())) if version in versions]
-            while before[-1:] == [expected_champion]:
-                before.pop()
-            if not before:
-                raise PromotionError(
-                    f"no champion before version {expected_champion} is known",
-                    where=f"registered model {self.name}",
-                    expected="an earlier champion that still is there",
-                    fix=f"`gzflow models {self.survey}` lists the versions;"
-                    f" `gzflow promote {self.survey} --challenger V --force` makes any of them champion",
-                )
-            proposal = self._proposal("rollback", before[-1], expected_champion)
+            proposal = self._proposal("rollback", self.before(expected_champion), expected_champion)
             done = self._move(replace(proposal, reasons=(f"version {expected_champion} was champion",)))
             if done.moved:
                 self._say(expected_champion, f"rolled back: version {done.version} is champion again")

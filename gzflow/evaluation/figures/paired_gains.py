@@ -35,7 +35,7 @@ def paired_gains_figure(gains: Sequence[PairedGain], *, names: tuple[str, str], 
         The fewest votes with which a galaxy counts for a question.
     """
     shown = [gain for gain in gains if gain.n]
-    row, head = 0.27, 0.95
+    row, head = 0.27, 0.66
     height = head + row * (len(shown) + 0.6) + 0.62
     figure = new_figure(7.6, height)
     level = f"{gains[0].gain.level:.0%}" if gains else "95%"

@@ -95,6 +95,7 @@ class Registry:
         with tracking_errors("register the model", self.settings):
             if (known := self._registered(name, run.id, facts["gzflow.training_fingerprint"])) is not None:
                 return self._named(run, name, known)
+            self._forget_unfinished(run)
             model_id = self._upload(model_folder, spec, run, facts)
             self._ensure(name)
             # A server refuses paths; MLflow's own code for a database looks models:/<id> up in the global store.
@@ -111,6 +112,12 @@ class Registry:
             if found.run_id == run_id and found.tags.get("gzflow.training_fingerprint") == fingerprint:
                 return str(found.version)
         return None
+
+    def _forget_unfinished(self, run: TrackedRun) -> None:
+        """Delete what a killed process had uploaded for this run and not registered."""
+        wanted = f"source_run_id = '{run.id}'"
+        for left in self.client.search_logged_models([run.experiment_id], filter_string=wanted):
+            self.client.delete_logged_model(left.model_id)
 
     def _named(self, run: TrackedRun, name: str, version: str) -> ModelRef:
         """The version after giving it its place: the first is champion, a later one challenger."""

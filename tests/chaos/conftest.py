@@ -43,6 +43,8 @@ TROUBLE = (
     SLOW,
 )
 HOLES = 0.1
+TUNING = {"epochs": 2, "batch_size": 8, "seed": 1, "precision": "32-true"}
+SKIES = {name: SimulatedSurvey.draw(name, N, 5, pixels=PIXELS) for name in ("decals", "hubble")}
 
 Outcome = Callable[[Path], Mapping[str, Any]]
 """What a home holds after a stage: equal for two homes that no one can tell apart."""
@@ -138,8 +140,7 @@ class Stage:
     before: Path
     undisturbed: Path
     seconds: float
-    result: Any
-    outcome: Outcome
+    outcome: Outcome | None
 
 
 def ingested(home: Path) -> dict[str, Any]:
@@ -181,31 +182,44 @@ def sharded(home: Path) -> dict[str, Any]:
 
 
 def trained(home: Path) -> dict[str, Any]:
-    """A model to the byte, and in MLflow one run and one version of it."""
+    """One run, and one version of its model."""
+    return _tracked(home, "decals-sim", runs=1)
+
+
+def finetuned(home: Path) -> dict[str, Any]:
+    """A run with two others below it, the fine-tune and the one from scratch, and one version."""
+    return _tracked(home, "hubble-sim", runs=3)
+
+
+def _tracked(home: Path, survey: str, runs: int) -> dict[str, Any]:
+    """Saved models to the byte, what MLflow has of them, and the one that is registered."""
     settings = Settings.load({}, home=home)
-    (folder,) = (path for path in settings.training("decals-sim").iterdir() if path.is_dir())
     client = Registry(settings).client
-    experiment = client.get_experiment_by_name("gzflow-decals-sim")
+    experiment = client.get_experiment_by_name(f"gzflow-{survey}")
     assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.status == "FINISHED"
-    (version,) = client.search_model_versions("name = 'gzflow-decals-sim'")
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert len(found) == len(client.search_runs([experiment.experiment_id])) == runs
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    (version,) = client.search_model_versions(f"name = 'gzflow-{survey}'")
     (logged,) = client.search_logged_models([experiment.experiment_id])
-    assert version.run_id == run.info.run_id == logged.source_run_id
-    assert Registry(settings).alias("decals-sim", "champion") == str(version.version) == "1"
-    registered = Registry(settings).champion("decals-sim").folder
-    saved = {name: (folder / "model" / name).read_bytes() for name in ("model.json", "model.safetensors")}
-    assert saved == {name: (registered / name).read_bytes() for name in saved}
-    with np.load(folder / "test.npz", allow_pickle=False) as stored:
-        test = {name: stored[name].tobytes() for name in stored}
+    assert version.run_id == logged.source_run_id
+    assert Registry(settings).alias(survey, "champion") == str(version.version) == "1"
+    registered = Registry(settings).champion(survey).folder
+    folder = settings.training(survey)
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix not in {".tmp", ".lock"}}
+    saved = {str(name): path.read_bytes() for name, path in files.items() if path.parent.name == "model"}
+    for name in ("model.json", "model.safetensors"):
+        assert (registered / name).read_bytes() in saved.values()
     return {
         **saved,
-        "test": test,
-        "history": _untimed(json.loads((folder / "training.json").read_text())["history"]),
-        "params": run.data.params,
-        "metrics": _metrics(client, run),
-        "files": sorted(path.name for path in folder.rglob("*") if path.suffix not in {".tmp", ".lock"}),
-        "artifacts": _artifacts(client, run.info.run_id),
+        "files": set(map(str, files)),
+        "tests": {str(name): _arrays(path) for name, path in files.items() if path.name == "test.npz"},
+        "histories": {str(name): _history(path) for name, path in files.items() if path.name == "training.json"},
+        "parents": {run.info.run_name: _parent(client, run) for run in found.values()},
+        "params": {name: run.data.params for name, run in found.items()},
+        "metrics": {name: _metrics(client, run) for name, run in found.items()},
+        "artifacts": {name: _artifacts(client, run.info.run_id) for name, run in found.items()},
+        "epochs": {name: len(client.get_metric_history(run.info.run_id, "train/loss")) for name, run in found.items()},
     }
 
 
@@ -227,17 +241,27 @@ def predicted(home: Path) -> dict[str, Any]:
     }
 
 
-def _untimed(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: epoch[key] for key in epoch if key not in {"seconds", "images_per_s"}} for epoch in history]
+def _history(description: Path) -> list[dict[str, Any]]:
+    epochs = json.loads(description.read_text())["history"]
+    return [{key: epoch[key] for key in epoch if key not in {"seconds", "images_per_s"}} for epoch in epochs]
+
+
+def _arrays(path: Path) -> dict[str, bytes]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name].tobytes() for name in stored}
+
+
+def _parent(client: MlflowClient, run: Any) -> str | None:
+    above = run.data.tags.get("mlflow.parentRunId")
+    return client.get_run(above).info.run_name if above else None
 
 
 def _metrics(client: MlflowClient, run: Any) -> dict[str, set[tuple[int, float | str]]]:
     """Every point of every curve that does not tell the time."""
-    told = (key for key in run.data.metrics if not key.startswith(("time/", "system/")) and "second" not in key)
     return {
         key: {(point.step, repr(point.value)) for point in client.get_metric_history(run.info.run_id, key)}
-        for key in told
-        if "images" not in key
+        for key in run.data.metrics
+        if key not in {"seconds", "images_per_s"}
     }
 
 
@@ -257,40 +281,43 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[LoopbackServices]:
-    survey = SimulatedSurvey.draw("decals", N, 5, pixels=PIXELS)
-    with LoopbackServices(survey.sky(holes=HOLES), faults=(SLOW,), seed=5) as running:
+    with LoopbackServices(SKIES["decals"].sky(holes=HOLES), faults=(SLOW,), seed=5) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def stages(
     nursery: Nursery, services: LoopbackServices, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Stage]:
+) -> Iterator[Callable[[str], Stage]]:
     """The stages, each run once without trouble in a copy of the home that the one before it left."""
     root = tmp_path_factory.mktemp("undisturbed")
-    files = SimulatedSurvey.draw("decals", N, 5, pixels=PIXELS).write(root / "simulated", services.url, rate=5000.0)
-    survey = str(files.toml)
-    described: dict[str, tuple[str | None, dict[str, Any], Outcome]] = {
-        "ingest": (None, {"survey": survey, "catalog": str(files.catalog)}, ingested),
-        "shard": ("ingest", {"survey": survey, "pixels": PIXELS}, sharded),
-        "train": ("shard", {"survey": survey, "config": CONFIG}, trained),
-        "predict": ("train", {"survey": survey}, predicted),
-    }
+    (root / "nothing").mkdir()
     known: dict[str, Stage] = {}
+    with LoopbackServices(SKIES["hubble"].sky()) as others:
+        decals = SKIES["decals"].write(root / "skies", services.url, rate=5000.0)
+        hubble = SKIES["hubble"].write(root / "skies", others.url, rate=5000.0)
+        near, far = {"survey": str(decals.toml)}, {"survey": str(hubble.toml)}
+        described: dict[str, tuple[str, str, dict[str, Any], Outcome | None]] = {
+            "ingest": ("nothing", "ingest", near | {"catalog": str(decals.catalog)}, ingested),
+            "shard": ("ingest", "shard", near | {"pixels": PIXELS}, sharded),
+            "train": ("shard", "train", near | {"config": CONFIG}, trained),
+            "predict": ("train", "predict", near, predicted),
+            "hubble images": ("train", "ingest", far | {"catalog": str(hubble.catalog)}, None),
+            "hubble shards": ("hubble images", "shard", far | {"pixels": PIXELS}, None),
+            "finetune": ("hubble shards", "finetune", far | {"parent": "decals-sim", "config": TUNING}, finetuned),
+        }
 
-    def stage(name: str) -> Stage:
-        if name not in known:
-            earlier, words, outcome = described[name]
-            before = root / "nothing" if earlier is None else stage(earlier).undisturbed
-            before.mkdir(exist_ok=True)
-            home = root / name
-            shutil.copytree(before, home)
-            services.faults = (SLOW,)
-            ended = nursery.run(name, home, words)
-            known[name] = Stage(name, words, before, home, ended.seconds, ended.result, outcome)
-        return known[name]
+        def stage(name: str) -> Stage:
+            if name not in known:
+                earlier, runs, words, outcome = described[name]
+                before = stage(earlier).undisturbed if earlier in described else root / earlier
+                home = root / name.replace(" ", "-")
+                shutil.copytree(before, home)
+                services.faults = (SLOW,)
+                known[name] = Stage(runs, words, before, home, nursery.run(runs, home, words).seconds, outcome)
+            return known[name]
 
-    return stage
+        yield stage
 
 
 @pytest.fixture
@@ -303,11 +330,11 @@ def kill_and_rerun(nursery: Nursery, services: LoopbackServices, tmp_path: Path)
         services.faults, killed = TROUBLE, 0
         for _ in range(kills):
             killed += nursery.run(stage.name, home, stage.words, chance.uniform(0, 0.8 * stage.seconds)).killed
-        ended = nursery.run(stage.name, home, stage.words)
+        assert nursery.run(stage.name, home, stage.words).result is not None
+        assert stage.outcome is not None
         expected, found = stage.outcome(stage.undisturbed), stage.outcome(home)
         for what in expected | found:
             assert found.get(what) == expected.get(what), f"{what} differs after {killed} kills, seed {seed}"
-        assert ended.result is not None
         shutil.rmtree(home)
         return killed
 

@@ -22,9 +22,9 @@ import torch
 import torchvision  # noqa: F401
 
 from gzflow.settings import Settings
-from gzflow.stages import ingest, predict, shard, train
+from gzflow.stages import finetune, ingest, predict, shard, train
 from gzflow.stages.counts import Counts, total
-from gzflow.training.config import TrainConfig
+from gzflow.training.config import FineTuneConfig, TrainConfig
 
 RETRIES = 3
 """As many as the flow's task has."""
@@ -69,11 +69,18 @@ def run_predict(settings: Settings, survey: str) -> Any:
     return asdict(predict.finish(plan, counts, settings))
 
 
+def run_finetune(settings: Settings, survey: str, parent: str, config: dict[str, Any]) -> Any:
+    """A model for another survey, and one from scratch beside it."""
+    options = finetune.FineTuneOptions(survey, parent, config=FineTuneConfig(**config))
+    return finetune.run(finetune.plan(options, settings), settings).run_id
+
+
 STAGES: dict[str, Callable[..., Any]] = {
     "ingest": run_ingest,
     "shard": run_shard,
     "train": run_train,
     "predict": run_predict,
+    "finetune": run_finetune,
 }
 
 

@@ -3,8 +3,8 @@
 A chunk sleeps for exactly 5 s, so whatever is above the pool's time is orchestration: submitting tasks, their states,
 progress on the run's page, and the end of the flow. Start-up is not counted: a first flow run has begun the server (an
 ephemeral one over SQLite, or one that runs already) and loaded what is loaded once. Both ends are given: "tasks", from
-the flow's first line to its last, and "flow", the whole call with the run's creation and its end: there Prefect waits up
-to a second for the thread of the run's heartbeat, however many tasks there were.
+the flow's first line to its last, and "flow", the whole call with the run's creation and its end: there Prefect waits
+up to a second for the thread of the run's heartbeat, however many tasks there were.
 """
 
 from __future__ import annotations

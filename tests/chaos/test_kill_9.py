@@ -18,10 +18,10 @@ def test_killed_and_run_again(name, kills, stages, kill_and_rerun):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kills"), MANY.items())
-def test_killed_many_times(name, kills, stages, kill_and_rerun):
+def test_killed_many_times(name, kills, stages, kill_and_rerun, record_property):
     killed = tried = 0
     while killed < kills and tried < 4 * kills:
         killed += kill_and_rerun(stages(name), 1 + tried, A_TRIAL)
         tried += A_TRIAL
-    print(f"{name}: {killed} of {tried} kills interrupted it in its work")
+    record_property("kills", f"{name}: {killed} of {tried} kills interrupted it in its work")
     assert killed >= kills

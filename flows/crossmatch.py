@@ -8,7 +8,8 @@ from typing import Annotated
 from prefect import flow, task
 from pydantic import Field
 
-from flows import artifacts
+from flows import artifacts, origin
+from flows.forms import SurveyName
 from gzflow.evaluation.figures import figure_png, separation_histogram
 from gzflow.settings import Settings
 from gzflow.stages import crossmatch as stage
@@ -20,17 +21,17 @@ def match(chunk: stage.CrossmatchChunk, settings: Settings) -> stage.CrossmatchS
     return stage.run_chunk(chunk, settings)
 
 
-@flow(name="crossmatch", flow_run_name="crossmatch-{left}-{right}")
+@flow(name="crossmatch", flow_run_name=origin.run_name)
 def crossmatch(
-    left: str,
-    right: str,
+    left: SurveyName,
+    right: SurveyName,
     radius: Annotated[float, Field(gt=0, le=3600)] = 2.0,
     how: stage.How = "nearest",
 ) -> stage.CrossmatchSummary:
     """Match the galaxies of two ingested surveys on the sky.
 
     Args:
-        left: A survey in the catalog store.
+        left: A shipped survey's name or the path of a TOML; it must be in the catalog store.
         right: Another one.
         radius: Largest separation in arcsec, inclusive. Exceed the positions' own errors (0.1 arcsec for GZ2).
         how: All pairs within the radius, the nearest right galaxy of each left one, or mutual best pairs.
@@ -39,7 +40,8 @@ def crossmatch(
     (chunk,) = stage.plan(left, right, radius, how, settings)
     summary = match(chunk, settings)
     rows = [{"": key.replace("_", " "), "value": str(value)} for key, value in asdict(summary).items()]
-    artifacts.table("crossmatch-table", f"{left} x {right}", rows)
+    artifacts.page("crossmatch", f"{left} x {right}", None, [f"File: `{summary.file}`"])
+    artifacts.table("crossmatch-table", "Matches", rows)
     if summary.n_matches:
         figure = separation_histogram(stage.separations(settings, summary.left, summary.right).to_numpy(), radius)
         artifacts.picture("crossmatch-separations", "Separations of the pairs", figure_png(figure))

@@ -10,6 +10,8 @@ from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
+from flows.forms import Seed
+from flows.hooks import HOOKS
 from flows.pipeline import steps
 from gzflow.settings import Settings
 from gzflow.simulation.faults import Fault
@@ -41,11 +43,11 @@ def publish(survey: SimulatedSurvey, settings: Settings, url: str, seed: int) ->
     return survey.write(settings.simulated / name, url, name=name, rate=RATE)
 
 
-@flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=ThreadPoolTaskRunner(max_workers=2), **HOOKS)
 def demo_pipeline(
     n_galaxies: Annotated[int, Field(ge=50, le=1_000_000)] = GALAXIES,
     epochs: Annotated[int, Field(ge=1)] = EPOCHS,
-    seed: Annotated[int, Field(ge=0)] = SEED,
+    seed: Seed = SEED,
 ) -> ReportSummary:
     """Simulate a survey, serve it on loopback, and run the pipeline on it.
 

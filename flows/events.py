@@ -46,8 +46,8 @@ def champion_changed(summary: Crowned) -> None:
     )
 
 
-def failures(survey: str, stage: str, counts: Counts) -> None:
-    """Say which share of a stage's galaxies failed, and whether that is more than ``GZFLOW_ALERT_FAILURES`` allows.
+def failures(survey: str, stage: str, counts: Counts, threshold: float) -> None:
+    """Say which share of a stage's galaxies failed, and whether that is more than `threshold` allows.
 
     Galaxies whose service was down count: nobody else says that a whole service is away.
     """
@@ -61,7 +61,7 @@ def failures(survey: str, stage: str, counts: Counts) -> None:
             "gzflow.stage": stage,
             "gzflow.share": f"{share:.4f}",
             "gzflow.message": f"{stage} of {survey}: {share:.1%} failed: {counts.sentence()}",
-            OVER: "yes" if share > threshold() else "no",
+            OVER: "yes" if share > threshold else "no",
         },
     )
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from prefect import flow, runtime, task
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts
+from flows import artifacts, events, origin, politeness
 from flows.chunks import run_chunks
+from flows.forms import SurveyName
 from flows.progress import Progress
 from flows.retries import may_pass
 from gzflow.errors import ServiceUnavailable
@@ -41,7 +42,8 @@ def plan_images(source: stage.IngestSource, settings: Settings) -> stage.IngestP
 )
 def images(chunk: stage.IngestChunk, settings: Settings) -> Counts:
     """Images of one chunk; galaxies whose service was down are asked again by the task's retries."""
-    counts = stage.run_chunk(chunk, settings)
+    with politeness.turn():
+        counts = stage.run_chunk(chunk, settings)
     if counts.to_do and runtime.task_run.run_count <= RETRIES:
         raise ServiceUnavailable(
             f"{counts.to_do} of {counts.n_in} galaxies got no answer yet",
@@ -60,6 +62,7 @@ def account(source: stage.IngestSource, settings: Settings) -> stage.IngestSumma
 
 def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     """The tasks of an ingest, inside whatever flow is running."""
+    threshold = events.threshold()
     read_catalog(what, settings)
     plan = plan_images(what, settings)
     run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
@@ -70,12 +73,14 @@ def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
         "Failures by reason",
         [{"reason": reason, "galaxies": n} for reason, n in summary.reasons.items()],
     )
+    artifacts.next_step(f"gzflow shard {what.survey}", "images and votes at training resolution")
+    events.failures(summary.survey, "ingest", summary.counts, threshold)
     return summary
 
 
-@flow(name="ingest", flow_run_name="ingest-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="ingest", flow_run_name=origin.run_name, task_runner=ThreadPoolTaskRunner(max_workers=2))
 def ingest(
-    survey: str,
+    survey: SurveyName,
     catalog: Path | None = None,
     mapping: Path | None = None,
     joins: dict[str, Path] | None = None,

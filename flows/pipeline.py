@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
 from flows import ingest as ingest_flow
 from flows import predict as predict_flow
 from flows import report as report_flow
 from flows import shard as shard_flow
 from flows import train as train_flow
+from flows.forms import Samples, Side, SurveyName
+from flows.hooks import HOOKS
+from flows.origin import run_name
 from gzflow.settings import Settings
 from gzflow.stages.ingest import IngestSource
 from gzflow.stages.predict import PredictOptions
@@ -37,16 +38,16 @@ def steps(
     return report_flow.steps(PipelineRun(source.survey, ingested, sharded, trained, predicted), settings)
 
 
-@flow(name="pipeline", flow_run_name="pipeline-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="pipeline", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=2), **HOOKS)
 def pipeline(
-    survey: str,
+    survey: SurveyName,
     catalog: Path | None = None,
     mapping: Path | None = None,
     joins: dict[str, Path] | None = None,
     images_from: list[Path] | None = None,
-    pixels: Annotated[int, Field(ge=16, le=1024)] = 300,
-    config: TrainConfig | None = None,
-    samples: Annotated[int, Field(ge=1, le=1000)] = 20,
+    pixels: Side = 300,
+    config: TrainConfig = train_flow.DEFAULTS,
+    samples: Samples = 20,
 ) -> ReportSummary:
     """Turn a survey into a catalogue: images, shards, a trained model, predictions and a report.
 
@@ -57,8 +58,8 @@ def pipeline(
         joins: Further tables by the survey's name for them, e.g. gz2sample.
         images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.
         pixels: Side of the stored images.
-        config: Training options. Empty: the defaults.
+        config: Training options.
         samples: Dropout samples of the head a galaxy.
     """
     source = IngestSource.of(survey, catalog, mapping, joins, images_from)
-    return steps(source, Settings.load(), pixels=pixels, config=config or TrainConfig(), samples=samples)
+    return steps(source, Settings.load(), pixels=pixels, config=config, samples=samples)

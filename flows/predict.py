@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
-from flows import artifacts
+from flows import artifacts, origin
 from flows.chunks import run_chunks
+from flows.forms import Samples, Seed, Side, SurveyName
+from flows.hooks import HOOKS
 from flows.progress import Progress
 from flows.retries import LOCAL
 from gzflow.prediction.predict import Precision
@@ -51,13 +50,13 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
 
 
 # One part at a time: the network keeps every core busy by itself.
-@flow(name="predict", flow_run_name="predict-{survey}", task_runner=ThreadPoolTaskRunner(max_workers=1))
+@flow(name="predict", flow_run_name=origin.run_name, task_runner=ThreadPoolTaskRunner(max_workers=1), **HOOKS)
 def predict(
-    survey: str,
-    pixels: Annotated[int, Field(ge=16, le=1024)] | None = None,
+    survey: SurveyName,
+    pixels: Side | None = None,
     model: str | None = None,
-    samples: Annotated[int, Field(ge=1, le=1000)] = 20,
-    seed: Annotated[int, Field(ge=0)] = 42,
+    samples: Samples = 20,
+    seed: Seed = 42,
     allow_recipe_mismatch: bool = False,
     keep_concentrations: bool = False,
     precision: Precision = "auto",
@@ -67,7 +66,7 @@ def predict(
     """Predict vote fractions with 90 % intervals for every galaxy of a survey's shards.
 
     Args:
-        survey: A survey with shards.
+        survey: A shipped survey's name, or the path of a TOML that describes yours; it needs shards.
         pixels: Side of the shards' images. Empty: the one set there is.
         model: A version number, or any models:/ URI. Empty: the survey's champion.
         samples: Dropout samples of the head a galaxy.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from prefect import task
 
 from flows import artifacts
@@ -19,4 +21,6 @@ def steps(run: stage.PipelineRun, settings: Settings) -> stage.ReportSummary:
     """The report's task, inside whatever flow is running."""
     summary = write(run, settings)
     artifacts.page("report", "Report", None, [f"`{summary.report}`", run.trained.sentence(), run.predicted.sentence()])
+    longer = f"gzflow train {shlex.quote(run.survey)} --epochs {2 * run.trained.n_epochs}"
+    artifacts.next_step(longer, "train longer: it becomes the challenger")
     return summary

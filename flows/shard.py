@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow, task
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
 
-from flows import artifacts
+from flows import artifacts, events, origin
 from flows.chunks import run_chunks
+from flows.forms import Side, SurveyName
 from flows.progress import Progress
 from flows.retries import LOCAL
 from gzflow.settings import Settings
@@ -38,6 +36,7 @@ def close(plan: stage.ShardPlan, counts: Counts) -> stage.ShardSummary:
 
 def steps(survey: str, settings: Settings, *, pixels: int, codec: Codec = "raw") -> stage.ShardSummary:
     """The tasks that write a set of shards, inside whatever flow is running."""
+    threshold = events.threshold()
     plan = plan_shards(survey, settings, pixels, codec)
     counts = run_chunks(write_shard, plan.chunks, settings, Progress("shard", plan.n_galaxies))
     summary = close(plan, counts)
@@ -45,19 +44,17 @@ def steps(survey: str, settings: Settings, *, pixels: int, codec: Codec = "raw")
     artifacts.page(
         "shard", f"Shards of {summary.survey}, {pixels} px", counts, ["\n".join(lines), f"Folder: `{summary.folder}`"]
     )
+    artifacts.next_step(f"gzflow train {survey}", "a model that knows what volunteers would say")
+    events.failures(summary.survey, "shard", counts, threshold)
     return summary
 
 
-@flow(name="shard", flow_run_name="shard-{survey}-{pixels}px", task_runner=ThreadPoolTaskRunner(max_workers=2))
-def shard(
-    survey: str,
-    pixels: Annotated[int, Field(ge=16, le=1024)] = 300,
-    codec: Codec = "raw",
-) -> stage.ShardSummary:
+@flow(name="shard", flow_run_name=origin.run_name, task_runner=ThreadPoolTaskRunner(max_workers=2))
+def shard(survey: SurveyName, pixels: Side = 300, codec: Codec = "raw") -> stage.ShardSummary:
     """Write the survey's images and votes as HDF5 shards, split into train, validation and test by sky cell.
 
     Args:
-        survey: A survey in the catalog store.
+        survey: A shipped survey's name, or the path of a TOML that describes yours; it needs images.
         pixels: Side of the stored images; a model trained on 300 sees crops of 224, smaller ones are used whole.
         codec: raw is fastest; jpeg takes a tenth of the space.
     """

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from prefect import flow, runtime, task
+from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import FlowRunContext
-from pydantic import Field
 
-from flows import artifacts
+from flows import artifacts, events, origin
+from flows.forms import Side, SurveyName
+from flows.hooks import HOOKS
 from gzflow.settings import Settings
 from gzflow.stages import train as stage
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
+
+DEFAULTS = TrainConfig()
+"""What a form begins with."""
 
 
 @task(name="plan training", cache_policy=None)
@@ -26,14 +27,13 @@ def plan_training(survey: str, settings: Settings, pixels: int | None, config: T
 @task(name="train", cache_policy=None)
 def fit(chunk: stage.TrainChunk, settings: Settings) -> stage.TrainSummary:
     """A trained and registered model."""
-    in_flow = FlowRunContext.get() is not None
-    bar = create_progress_artifact(0.0, key="train-progress", description="epochs") if in_flow else None
+    flow_run = origin.flow_run()
+    bar = create_progress_artifact(0.0, key="train-progress", description="epochs") if flow_run else None
 
     def on_epoch(epoch: EpochMetrics) -> None:
         if bar is not None:
             update_progress_artifact(bar, 100 * (epoch.epoch + 1) / chunk.config.epochs)
 
-    flow_run = (str(runtime.flow_run.id), str(runtime.flow_run.ui_url or "")) if in_flow else None
     return stage.run_chunk(chunk, settings, on_epoch=on_epoch, flow_run=flow_run)
 
 
@@ -41,21 +41,22 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
     """The tasks of a training, inside whatever flow is running."""
     summary = fit(plan_training(survey, settings, pixels, config), settings)
     artifacts.page("train", f"Model for {summary.survey}", None, [summary.sentence(), f"Folder: `{summary.folder}`"])
-    artifacts.link("train-run", summary.url or "", "MLflow run")
+    artifacts.link("train-run", summary.url or "", "MLflow run: parameters, metrics, figures, the model")
+    artifacts.table("train-scores", "Scores on the test galaxies", stage.scores(summary))
+    artifacts.picture("train-curves", "Loss by epoch", stage.curves_picture(summary))
+    artifacts.next_step(f"gzflow predict {survey}", "a catalogue of vote fractions by the champion")
+    if summary.alias == "champion" and not summary.reused:
+        events.champion_changed(summary)
     return summary
 
 
-@flow(name="train", flow_run_name="train-{survey}")
-def train(
-    survey: str,
-    pixels: Annotated[int, Field(ge=16, le=1024)] | None = None,
-    config: TrainConfig | None = None,
-) -> stage.TrainSummary:
+@flow(name="train", flow_run_name=origin.run_name, **HOOKS)
+def train(survey: SurveyName, pixels: Side | None = None, config: TrainConfig = DEFAULTS) -> stage.TrainSummary:
     """Fit a model to a survey's votes; the first one becomes the survey's champion.
 
     Args:
-        survey: A survey with shards.
+        survey: A shipped survey's name, or the path of a TOML that describes yours; it needs shards.
         pixels: Side of the shards' images. Empty: the one set there is.
-        config: Training options. Empty: the defaults.
+        config: Training options.
     """
-    return steps(survey, Settings.load(), pixels=pixels, config=config or TrainConfig())
+    return steps(survey, Settings.load(), pixels=pixels, config=config)

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from gzflow.lock import exclusive
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS
 from gzflow.shards.reader import ShardSet
+from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.run_file import KEY, claim_run, note_run
 from gzflow.stages.scoring import SCORES
 from gzflow.stages.shard_sets import find_shards
@@ -41,61 +42,6 @@ logger = logging.getLogger(__name__)
 PICTURE = "learning-curve.png"
 OWN = {"encoder", "dropout", "lr"}
 """What a training from scratch does not take over from the fine-tune beside it, but for the encoder's name."""
-
-
-@dataclass(frozen=True)
-class FineTuneOptions:
-    """What to fine-tune on, from what, and what to set beside it.
-
-    Attributes
-    ----------
-    survey
-        Shipped name or path of a TOML; its shards are learnt.
-    parent
-        The model to start from: a survey (its champion), ``survey/3`` or ``survey@challenger``, a ``models:/`` URI, or
-        the folder of a saved model.
-    pixels
-        Which shard set; None is the only one.
-    config
-        How to fine-tune.
-    label_counts
-        Numbers of training galaxies for a learning curve; all of them are always a point of it.
-    seeds
-        Trainings a point, with the seeds that follow the configuration's.
-    scratch
-        Train the same budget from scratch beside every fine-tune.
-
-    Raises
-    ------
-    SettingsError
-        All that is wrong with the numbers.
-    """
-
-    survey: str
-    parent: str = "decals"
-    pixels: int | None = None
-    config: FineTuneConfig = field(default_factory=FineTuneConfig)
-    label_counts: tuple[int, ...] = ()
-    seeds: int = 1
-    scratch: bool = True
-
-    def __post_init__(self) -> None:
-        problems = [f"label count {count} is less than 1" for count in self.label_counts if count < 1]
-        if len(set(self.label_counts)) != len(self.label_counts):
-            problems.append("a label count is named twice")
-        if not 1 <= self.seeds <= 20:
-            problems.append(f"{self.seeds} seeds")
-        if self.config.labels is not None:
-            problems.append(
-                f"the configuration asks for {self.config.labels} labels: that is what label counts are for"
-            )
-        if problems:
-            raise SettingsError(
-                "this learning curve cannot be made",
-                problems=problems,
-                expected="label counts of 1 and more, each once; 1 to 20 seeds",
-                fix="say for instance --label-counts 50,200,800 --seeds 3",
-            )
 
 
 @dataclass(frozen=True)
@@ -226,20 +172,23 @@ def find_parent(reference: str, settings: Settings) -> ModelRef:
         There is none.
     """
     registry = Registry(settings)
-    folder = Path(reference)
-    if reference.startswith("models:/") or folder.is_dir():
-        return registry.resolve(folder / "model" if (folder / "model" / "model.json").is_file() else reference)
+    if reference.startswith("models:/"):
+        return registry.resolve(reference)
+    # A folder that merely has a survey's name (its images, say) is no model.
+    for folder in (Path(reference), Path(reference) / "model"):
+        if (folder / "model.json").is_file():
+            return registry.resolve(folder)
     if reference.endswith(".toml"):
         return registry.champion(load_survey(reference).name)
-    found = re.fullmatch(r"([\w-]+)(?:[/@](\w+))?", reference)
+    found = re.fullmatch(r"([\w-]+)(?:/(\d+)|@(champion|challenger))?", reference)
     if found is None:
         raise TrackingError(
             f"{reference!r} names no model",
             expected="a survey (its champion), survey/3, survey@challenger, a models:/ URI, or a saved model's folder",
             fix="write it in one of these forms, for instance --from decals",
         )
-    survey, which = found.groups()
-    return registry.champion(survey) if which is None else registry.resolve(which, survey)
+    survey, version, alias = found.groups()
+    return registry.resolve(version or alias or "champion", survey)
 
 
 def run(

@@ -83,7 +83,7 @@ class TrainSummary:
     seed
         Of the training.
     model, version, alias
-        Of the registered model; None where it was not registered, and where it has no alias any more.
+        Of the registered model; empty where it was not registered, and where it has no alias any more.
     parent
         URI of the model that was fine-tuned; None for a training from scratch.
     url
@@ -108,9 +108,9 @@ class TrainSummary:
     folder: Path
     labels: int
     seed: int
-    model: str | None = None
-    version: str | None = None
-    alias: str | None = None
+    model: str = ""
+    version: str = ""
+    alias: str = ""
     parent: str | None = None
     run_id: str
     url: str | None
@@ -218,7 +218,7 @@ def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = N
     summary = TrainSummary(**stored | changed)
     if summary.parent_run_id != parent_run_id or not run_exists(settings, summary.run_id):
         return None
-    if summary.model is None or summary.version is None:
+    if not summary.model:
         return summary
     registry = Registry(settings)
     try:
@@ -228,10 +228,10 @@ def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = N
     return TrainSummary(**asdict(summary) | {"alias": _alias(registry, summary.survey, summary.version)})
 
 
-def _alias(registry: Registry, survey: str, version: str) -> str | None:
-    """The alias that a version has now."""
+def _alias(registry: Registry, survey: str, version: str) -> str:
+    """The alias that a version has now, or nothing."""
     aliases: tuple[Literal["champion", "challenger"], ...] = ("champion", "challenger")
-    return next((alias for alias in aliases if registry.alias(survey, alias) == version), None)
+    return next((alias for alias in aliases if registry.alias(survey, alias) == version), "")
 
 
 def _lineage(chunk: TrainChunk, shards: ShardSet, flow_run: tuple[str, str] | None) -> Lineage:
@@ -333,11 +333,12 @@ def _conclude(
     write_galaxies(shards, folder / GALAXIES)
     for name in (GALAXIES, SCORES):
         run.log_file(folder / name)
-    ref = alias = None
+    model = version = alias = ""
     if chunk.register:
         tags = {PARENT_TAG: start.uri} if start else None
         ref = run.patience.ask("register the model", lambda: Registry(settings).register(result.folder, run, tags=tags))
-        alias = _alias(Registry(settings), shards.survey, str(ref.version))
+        model, version = ref.name, str(ref.version)
+        alias = _alias(Registry(settings), shards.survey, version)
     total = evaluation.total if evaluation else None
     return TrainSummary(
         survey=shards.survey,
@@ -346,8 +347,8 @@ def _conclude(
         folder=folder,
         labels=labels,
         seed=result.config.seed,
-        model=ref.name if ref else None,
-        version=ref.version if ref else None,
+        model=model,
+        version=version,
         alias=alias,
         parent=start.uri if start else None,
         run_id=run.id,

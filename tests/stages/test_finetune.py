@@ -17,6 +17,7 @@ from gzflow.settings import Settings
 from gzflow.simulation.galaxies import FIELDS, Galaxies
 from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import finetune, train
+from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.leakage import GALAXIES, ancestry
 from gzflow.stages.run_file import RUN
 from gzflow.stages.scoring import SCORES
@@ -53,8 +54,8 @@ class Sky:
         self.parent = train.run_chunk(train.plan(self.near, self.settings, pixels=None, config=SCRATCH), self.settings)
         self.registry = Registry(self.settings)
 
-    def options(self, **changes) -> finetune.FineTuneOptions:
-        return finetune.FineTuneOptions(**{"survey": self.far, "parent": "near", "config": CONFIG} | changes)
+    def options(self, **changes) -> FineTuneOptions:
+        return FineTuneOptions(**{"survey": self.far, "parent": "near", "config": CONFIG} | changes)
 
     def run(self, **changes) -> finetune.FineTuneSummary:
         return finetune.run(finetune.plan(self.options(**changes), self.settings), self.settings)
@@ -88,7 +89,7 @@ def test_the_fine_tune_on_all_labels_alone_is_registered_with_its_parent(sky, tu
     assert [(t.kind, t.labels) for t in tuned.trainings] == [
         ("finetuned", 40), ("scratch", 40), ("finetuned", 15), ("scratch", 15),
     ]  # fmt: skip
-    assert [t.model for t in tuned.trainings[1:]] == [None] * 3
+    assert [t.model for t in tuned.trainings[1:]] == [""] * 3
     assert "models:/gzflow-near/1" in tuned.sentence()
     assert "from scratch" in tuned.sentence()
 
@@ -271,7 +272,9 @@ def test_a_lost_galaxy_table_of_the_parent_is_said(sky, monkeypatch):
         ("models:/gzflow-near@champion", "models:/gzflow-near/1"),
     ],
 )
-def test_a_parent_goes_by_several_names(sky, reference, uri):
+def test_a_parent_goes_by_several_names(sky, reference, uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "near").mkdir()
     assert finetune.find_parent(reference, sky.settings).uri == uri
 
 
@@ -282,7 +285,7 @@ def test_what_cannot_be_fine_tuned_is_refused_before_anything_is_trained(sky, tm
         finetune.plan(sky.options(label_counts=(20, 40)), sky.settings)
     with pytest.raises(NoChampion, match="gzflow train candels"):
         finetune.plan(sky.options(parent="candels"), sky.settings)
-    for wrong in (str(tmp_path), "near or far"):
+    for wrong in (str(tmp_path), "near or far", "near/one", "near/7"):
         with pytest.raises(TrackingError):
             finetune.plan(sky.options(parent=wrong), sky.settings)
     with pytest.raises(TrainingError, match="efficientnet_b0"):

@@ -1,0 +1,76 @@
+"""``gzflow finetune``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from flows.cli_options import EpochsOption, PixelsOption, SeedOption, SurveyArgument, check_shards, next_step, start
+from flows.console import out, show_logs
+from gzflow.errors import SettingsError
+
+
+def finetune(
+    survey: SurveyArgument,
+    parent: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="The model to start from: a survey (its champion), survey/3, survey@challenger, a models:/ URI or a"
+            " folder.",
+        ),
+    ] = "decals",
+    pixels: PixelsOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 42,
+    blocks: Annotated[
+        str | None, typer.Option(help="Blocks of the encoder that learn, from the top; 0 is the head alone, or `all`.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the head; lower blocks have less.")] = None,
+    label_counts: Annotated[
+        str | None, typer.Option(help="Learning curve over these numbers of labels, and all: 50,200,800.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings for each point of the curve.")] = 1,
+    scratch: Annotated[bool, typer.Option(help="Train the same budget from scratch beside every fine-tune.")] = True,
+) -> None:
+    """Fine-tune a model of one survey to another one's questions; the survey's first model becomes its champion."""
+    from gzflow.stages.finetune_options import FineTuneOptions
+    from gzflow.training.config import FineTuneConfig
+
+    learning = blocks if blocks in {None, "all"} else _number("--blocks", blocks)
+    given = {"epochs": epochs, "seed": seed, "lr": lr, "blocks": learning}
+    config = FineTuneConfig(**{name: value for name, value in given.items() if value is not None})
+    options = FineTuneOptions(survey, parent, pixels, config, _numbers(label_counts), seeds, scratch)
+    check_shards(survey, pixels)
+    start()
+    from flows.finetune import finetune as flow
+
+    show_logs()
+    summary = flow(
+        survey=survey,
+        parent=parent,
+        pixels=pixels,
+        config=config,
+        label_counts=list(options.label_counts),
+        seeds=seeds,
+        scratch=scratch,
+    )
+    out.print(summary.sentence())
+    if summary.picture is not None:
+        out.print(f"learning curve  [bold]{summary.picture}[/]")
+    next_step(f"gzflow predict {survey}")
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    return tuple(_number("--label-counts", part) for part in re.split(r"[,\s]+", text.strip())) if text else ()
+
+
+def _number(option: str, text: str | None) -> int:
+    if text is None or not text.isdecimal():
+        raise SettingsError(
+            f"{option}: {text!r} is no whole number",
+            expected="for instance --label-counts 50,200,800, or --blocks 3; --blocks all for the whole encoder",
+        )
+    return int(text)

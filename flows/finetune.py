@@ -1,0 +1,119 @@
+"""Finetune: a model of one survey learns another survey's questions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from pydantic import Field
+
+from flows import artifacts, events, origin
+from flows.hooks import HOOKS
+from gzflow.settings import Settings
+from gzflow.stages import finetune as stage
+from gzflow.stages.finetune_options import FineTuneOptions
+from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
+from gzflow.training.config import FineTuneConfig
+from gzflow.training.metrics import EpochMetrics
+
+
+@task(name="plan fine-tuning", cache_policy=None)
+def plan_fine_tuning(options: FineTuneOptions, settings: Settings) -> stage.FineTunePlan:
+    """The trainings to do."""
+    return stage.plan(options, settings)
+
+
+class Bar:
+    """One progress bar over all trainings of a fine-tune, each counted as its most epochs."""
+
+    def __init__(self, plan: stage.FineTunePlan) -> None:
+        self._trainings, self._epochs = len(plan.chunks), plan.config.epochs
+        self._done = 0
+        self._artifact = (
+            create_progress_artifact(0.0, key="finetune-progress", description=f"{self._trainings} trainings")
+            if origin.flow_run() is not None
+            else None
+        )
+
+    def after_epoch(self, epoch: EpochMetrics) -> None:
+        """Advance by an epoch."""
+        self._show(self._done + (epoch.epoch + 1) / self._epochs)
+
+    def after_training(self) -> None:
+        """Advance to the training's end, however many epochs it took."""
+        self._done += 1
+        self._show(self._done)
+
+    def _show(self, done: float) -> None:
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, 100 * done / self._trainings)
+
+
+# Called directly, never submitted: in the flow's own thread a cancellation stops it within seconds.
+@task(name="train", task_run_name="{chunk.name}", cache_policy=None)
+def fit(chunk: TrainChunk, settings: Settings, parent_run_id: str, bar: Bar) -> TrainSummary:
+    """One of the fine-tune's models, trained and scored."""
+    summary = run_training(
+        chunk, settings, parent_run_id=parent_run_id, on_epoch=bar.after_epoch, flow_run=origin.flow_run()
+    )
+    bar.after_training()
+    return summary
+
+
+def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary:
+    """The tasks of a fine-tune, inside whatever flow is running."""
+    plan = plan_fine_tuning(options, settings)
+    bar = Bar(plan)
+
+    def each(chunk: TrainChunk, parent_run_id: str) -> TrainSummary:
+        return fit(chunk, settings, parent_run_id, bar)
+
+    summary = stage.run(plan, settings, each=each, flow_run=origin.flow_run())
+    artifacts.page("finetune", f"Fine-tuned model for {summary.survey}", None, _lines(summary))
+    artifacts.table("finetune-scores", "Fine-tuned, from scratch, and constant", stage.table(summary))
+    if summary.picture is not None:
+        artifacts.picture("finetune-curve", "Learning curve", summary.picture.read_bytes())
+    artifacts.link("finetune-run", summary.url or "", "MLflow run of the whole comparison")
+    artifacts.link("finetune-model-run", summary.tuned.url or "", "MLflow run of the registered model")
+    if summary.tuned.alias == "champion" and not summary.tuned.reused:
+        events.champion_changed(summary.tuned)
+    return summary
+
+
+@flow(name="finetune", flow_run_name=origin.run_name, **HOOKS)
+def finetune(
+    survey: str,
+    parent: str = "decals",
+    pixels: Annotated[int, Field(ge=16, le=1024)] | None = None,
+    config: FineTuneConfig | None = None,
+    label_counts: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=20)] | None = None,
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1,
+    scratch: bool = True,
+) -> stage.FineTuneSummary:
+    """Fine-tune a model to a survey's questions and register it; the first one becomes the survey's champion.
+
+    Args:
+        survey: The survey to learn; it needs shards.
+        parent: The model to start from: a survey (its champion), survey/3, survey@challenger, a models:/ URI, a folder.
+        pixels: Side of the shards' images. Empty: the one set there is.
+        config: Fine-tuning options. Empty: the defaults.
+        label_counts: Numbers of training galaxies for a learning curve, each below all of them. Empty: no curve.
+        seeds: Trainings for each point of the curve.
+        scratch: Train the same budget from scratch beside every fine-tune, for comparison.
+    """
+    options = FineTuneOptions(
+        survey, parent, pixels, config or FineTuneConfig(), tuple(label_counts or ()), seeds, scratch
+    )
+    return steps(options, Settings.load())
+
+
+def _lines(summary: stage.FineTuneSummary) -> list[str]:
+    tuned = summary.tuned
+    seen = (
+        f"Of {tuned.n_test + tuned.n_leaked:,} test galaxies {tuned.n_leaked:,} were left out because they were seen in"
+        f" training ({tuned.n_leaked_by_parent:,} by the parent or its ancestors); stamps of {tuned.n_overlapping:,}"
+        " others overlap one that was seen."
+    )
+    blind = [f"**The guard is partly blind:** {'; '.join(tuned.guard_unknown)}."] if tuned.guard_unknown else []
+    return [summary.sentence(), seen, *blind, f"Folder: `{summary.folder}`"]

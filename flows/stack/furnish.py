@@ -12,13 +12,14 @@ import subprocess
 import sys
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
+from flows.politeness import CUTOUTS, SLOTS
 from flows.stack.dead_runs import crash_dead_runs
 from flows.stack.plan import ROOT
-from flows.stack.pools import POOLS, TAG_LIMITS, worker_name
+from flows.stack.pools import POOLS, worker_name
 from gzflow.settings import Settings
 from gzflow.tracking.run import end_orphans
 
@@ -40,18 +41,17 @@ async def pools() -> None:
                 )
             elif existing[pool.name].type != ProcessWorker.type:
                 sys.exit(f"the work pool {pool.name} is of type {existing[pool.name].type}, not process: rename it")
-        for tag, limit in TAG_LIMITS.items():
-            await _limit(client, tag, limit)
+        await _limit(client, CUTOUTS, SLOTS)
         for run in await crash_dead_runs(client, {worker_name(pool) for pool in POOLS}):
             ended = ", ".join(end_orphans(Settings.load(), str(run))) or "none"
             sys.stdout.write(f"flow run {run} died with an earlier stack; its MLflow runs, ended now: {ended}\n")
 
 
-async def _limit(client: PrefectClient, tag: str, limit: int) -> None:
+async def _limit(client: PrefectClient, name: str, limit: int) -> None:
     try:
-        await client.read_concurrency_limit_by_tag(tag)
+        await client.read_global_concurrency_limit_by_name(name)
     except ObjectNotFound:
-        await client.create_concurrency_limit(tag=tag, concurrency_limit=limit)
+        await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
 
 
 def deployments() -> None:

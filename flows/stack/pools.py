@@ -1,10 +1,9 @@
-"""Work pools and limits: how much may run at a time, and where."""
+"""Work pools: how much may run at a time, and where."""
 
 from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flows.stack.plan import ROOT, StackPlan
@@ -31,10 +30,6 @@ POOLS = (
     Pool("gpu", 1, "Training, fine-tuning and prediction: one at a time, they fill the device."),
     Pool("net", 4, "Ingest: waits for cutout services most of the time."),
 )
-
-TAG_LIMITS: Mapping[str, int] = {"cutouts": 2}
-"""Task runs at a time by tag, over all flow runs. Fetching tasks carry ``cutouts``: however many ingests run side by
-side, the services see no more requests than from one."""
 
 
 def worker_name(pool: Pool) -> str:

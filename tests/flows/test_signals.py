@@ -125,12 +125,13 @@ def test_other_commands_are_stopped_too(rings: Path, started: Started, command: 
     extra = (
         ("--catalog", rings / "labels.csv", "--images", rings / "images") if command == "ingest" else ("--pixels", "40")
     )
-    for pause in (1.0, 9.0):
+    for pause in (2.0, 5.0, 10.0):
         process = started(command, rings / "rings.toml", *extra)
         time.sleep(pause)
         process.terminate()
         assert process.stdout is not None
         said = process.stdout.read()
-        assert process.wait(60) in {143, 0}, said
+        # Before Python has read the command the signal's own effect, which a shell shows as 143 too.
+        assert process.wait(60) in {143, -signal.SIGTERM, 0}, said
         assert "Traceback" not in said
         assert left_after(process) == []

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import NoReturn
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 from rich.console import Console
 
 from gzflow.errors import GzflowError
+from gzflow.terminal import INTERRUPTED, REFUSED, STOPPED, TERMINATED, leave_on_sigterm
 
 # Paths and commands are for copying: they must not be broken into lines.
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""Exit codes, as shells know them."""
 
 
 def show_logs() -> None:
@@ -58,26 +54,21 @@ def explained_errors() -> Iterator[None]:
     Anything else keeps its traceback. SIGTERM ends the program as Ctrl-C does, in order. While a flow runs Prefect
     catches it, lets the flow end and sends it again; then it arrives here.
     """
-    with suppress(ValueError):  # in a thread there are no signals to care for
-        signal.signal(signal.SIGTERM, _leave)
+    leave_on_sigterm()
     try:
         yield
     except GzflowError as error:
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         err.print(str(error), markup=False)
-        sys.exit(2)
+        sys.exit(REFUSED)
     except (ValidationError, OSError, RuntimeError) as error:
         if not _is_the_users(error):
             raise
         err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
         err.print(str(error), markup=False)
-        sys.exit(2)
+        sys.exit(REFUSED)
     except (SystemExit, KeyboardInterrupt) as end:
         code = end.code if isinstance(end, SystemExit) else INTERRUPTED
         if code in {INTERRUPTED, TERMINATED}:
-            err.print("stopped; what is finished is kept: run the same command again to go on from here")
+            err.print(STOPPED)
         sys.exit(code)
-
-
-def _leave(_number: int, _frame: object) -> NoReturn:
-    sys.exit(TERMINATED)

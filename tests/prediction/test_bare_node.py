@@ -92,7 +92,7 @@ def test_other_predictions_and_other_images_are_refused(shards: ShardSet, model_
     with pytest.raises(PredictionError, match=r"seed: 42 there, 1 now(.|\n)*new folder"):
         predict_set(model_folder, shards, tmp_path / "out", seed=1)
     spec = json.loads((model_folder / "model.json").read_text())
-    spec["recipe"]["name"] = "sdss"
+    spec["recipe"]["name"] = "gzdecals"
     (model_folder / "model.json").write_text(json.dumps(spec))
     with pytest.raises(RecipeMismatch):
         predict_set(model_folder, shards, tmp_path / "else")

@@ -330,6 +330,7 @@ def _conclude(
     evaluation = score_test(result, shards, folder, leakage.ids)
     labels = result.config.labels or shards.n("train")
     _log_result(run, result, evaluation, shards, leakage, labels)
+    _log_figures(run, result, evaluation, shards, whole=chunk.register)
     write_galaxies(shards, folder / GALAXIES)
     for name in (GALAXIES, SCORES):
         run.log_file(folder / name)
@@ -396,10 +397,16 @@ def _log_result(
     if leakage.unknown:
         run.set_tags({"gzflow.guard_unknown": "; ".join(leakage.unknown)})
     run.log_json("history.json", result.history)
+
+
+def _log_figures(
+    run: TrackedRun, result: TrainResult, evaluation: Evaluation | None, shards: ShardSet, *, whole: bool
+) -> None:
+    """Pictures of the training and its scores; those of every question only for a model that may be used."""
     run.log_bytes("figures/training-curves.png", figure_png(curves(result.history, result.baseline, result.best_epoch)))
     if evaluation is None:
         return
-    for matrix in evaluation.confusions:
+    for matrix in evaluation.confusions if whole else ():
         if matrix.n:
             run.log_bytes(f"figures/confusion/{matrix.question}.png", figure_png(confusion_figure(matrix)))
     with np.load(result.folder.parent / TEST, allow_pickle=False) as stored:

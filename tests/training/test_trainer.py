@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -173,6 +174,20 @@ def test_checkpoints_hold_no_pickled_objects(toy_set: ShardSet, tmp_path: Path) 
     train(toy_set, FAST.model_copy(update={"epochs": 1}), tmp_path)
     state = torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)
     assert {"state_dict", "optimizer_states", "lr_schedulers", "loops", "history"} <= set(state)
+
+
+def test_a_checkpoint_that_is_a_pickle_is_refused(toy_set: ShardSet, tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "it-was-run",)
+
+    run = tmp_path / "run"
+    with pytest.raises(TrainingError, match="before its first epoch"):
+        train(toy_set, FAST, run, stop=lambda: True)
+    torch.save({"history": Bomb()}, run / "checkpoint.ckpt")
+    with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+        train(toy_set, FAST, run)
+    assert not (tmp_path / "it-was-run").exists()
 
 
 def test_one_galaxy_is_enough_to_train_on(make_set: MakeSet, tmp_path: Path) -> None:

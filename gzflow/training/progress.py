@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -49,6 +51,16 @@ class EpochEnd(Checkpoint):
         self.checkpoint = checkpoint
         self.on_epoch = on_epoch
         self.stop = stop
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, *_: Any) -> None:
+        """Give SIGTERM back to the program if that cares for it.
+
+        Lightning puts a handler of its own before the program's. An orchestrator that does not find its handler in
+        place takes the cancellation of a run for a crash.
+        """
+        if callable(self._on_sigterm) and current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Leave the run at once if somebody wants it to stop."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ from gzflow.evaluation.figures import confusion_figure, figure_png, reliability,
 from gzflow.evaluation.metrics import Evaluation
 from gzflow.lock import exclusive
 from gzflow.posterior import fractions
+from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS, Split
 from gzflow.shards.reader import ShardSet
@@ -31,11 +32,14 @@ from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.trainer import TrainResult
+from gzflow.tree import DecisionTree
 
 logger = logging.getLogger(__name__)
 
 RESULT = "result.json"
 """The summary; written last, it says that the run is done."""
+CHANGEABLE = {"workers"}
+"""Options that an interrupted run may go on with otherwise: they decide no result, and parameters cannot change."""
 Kind = Literal["trained", "finetuned", "scratch"]
 
 
@@ -67,6 +71,32 @@ class TrainChunk:
     kind: Kind = "trained"
     parent: ModelRef | None = None
     register: bool = True
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a training learnt from; its shards may lie on another machine.
+
+    Attributes
+    ----------
+    fingerprint
+        Of the shard set.
+    folder
+        Where it lay.
+    """
+
+    survey: str
+    tree: DecisionTree
+    recipe: ImageRecipe
+    fingerprint: str
+    folder: str
+    n_galaxies: Mapping[Split, int]
+
+    @classmethod
+    def of(cls, shards: ShardSet) -> Self:
+        """That of shards which are here."""
+        sizes = {split: shards.n(split) for split in SPLITS}
+        return cls(shards.survey, shards.tree, shards.recipe, shards.fingerprint, str(shards.folder), sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,12 +206,13 @@ def run_training(
             logger.info("%s: this model was trained before: %s", known.survey, known.sentence())
             return known
         shards = ShardSet.open(Path(chunk.shards))
+        origin = Origin.of(shards)
         claimed = claim_run(folder, settings, shards.survey)
         run = TrackedRun(
             settings,
             shards.survey,
             name=chunk.name,
-            lineage=_lineage(chunk, shards, flow_run),
+            lineage=lineage_of(chunk, origin, flow_run),
             tags={"gzflow.kind": chunk.kind, **claimed.tags},
             run_id=claimed.run_id,
             parent_run_id=parent_run_id,
@@ -189,9 +220,11 @@ def run_training(
         )
         with run:
             note_run(folder, run, claimed.tags[KEY])
-            _describe(run, chunk, shards)
+            describe(run, chunk, origin)
             result = _train(chunk, shards, run, on_epoch, stop)
-            summary = _conclude(chunk, shards, run, result, parent_run_id)
+            log_epochs(run, result)
+            evaluation, leakage = score(chunk, shards, run, result)
+            summary = conclude(chunk, origin, run, result, evaluation, leakage, parent_run_id)
         write_json(folder / RESULT, asdict(summary))
     logger.info("%s: %s", summary.survey, summary.sentence())
     return summary
@@ -234,10 +267,11 @@ def _alias(registry: Registry, survey: str, version: str) -> str:
     return next((alias for alias in aliases if registry.alias(survey, alias) == version), "")
 
 
-def _lineage(chunk: TrainChunk, shards: ShardSet, flow_run: tuple[str, str] | None) -> Lineage:
+def lineage_of(chunk: TrainChunk, origin: Origin, flow_run: tuple[str, str] | None = None) -> Lineage:
+    """What the run was made from, for its tags."""
     return Lineage(
-        tree_fingerprint=shards.tree.fingerprint,
-        shard_fingerprint=shards.fingerprint,
+        tree_fingerprint=origin.tree.fingerprint,
+        shard_fingerprint=origin.fingerprint,
         parent_model=start.uri if (start := _start(chunk)) else None,
         flow_run_id=flow_run[0] if flow_run else None,
         flow_run_url=flow_run[1] if flow_run else None,
@@ -249,20 +283,21 @@ def _start(chunk: TrainChunk) -> ModelRef | None:
     return chunk.parent if isinstance(chunk.config, FineTuneConfig) else None
 
 
-def _describe(run: TrackedRun, chunk: TrainChunk, shards: ShardSet) -> None:
-    resolved = chunk.config.resolve(shards.n("train"), shards.recipe)
+def describe(run: TrackedRun, chunk: TrainChunk, origin: Origin) -> None:
+    """Log the parameters and the data sets."""
+    resolved = chunk.config.resolve(origin.n_galaxies["train"], origin.recipe)
     run.log_params(
-        resolved.model_dump(mode="json")
-        | {"recipe": shards.recipe.model_dump(mode="json")}
-        | {f"galaxies.{split}": n for split, n in chunk.n_galaxies.items()}
+        resolved.model_dump(mode="json", exclude=CHANGEABLE)
+        | {"recipe": origin.recipe.model_dump(mode="json")}
+        | {f"galaxies.{split}": n for split, n in origin.n_galaxies.items()}
     )
     for split in SPLITS:
         run.log_dataset(
-            f"{shards.survey}-{shards.recipe.pixels}px-{split}",
-            shards.fingerprint,
-            str(shards.folder),
+            f"{origin.survey}-{origin.recipe.pixels}px-{split}",
+            origin.fingerprint,
+            origin.folder,
             context=split,
-            profile={"galaxies": chunk.n_galaxies[split]},
+            profile={"galaxies": origin.n_galaxies[split]},
         )
 
 
@@ -273,7 +308,7 @@ def _train(
     on_epoch: Callable[[EpochMetrics], None] | None,
     stop: Callable[[], bool] | None,
 ) -> TrainResult:
-    """The trained model, all its epochs logged."""
+    """The trained model; its epochs are logged as they end."""
 
     def after_epoch(epoch: EpochMetrics) -> None:
         run.log_metrics(epoch.flat(), step=epoch.epoch)
@@ -305,11 +340,6 @@ def _train(
             where=chunk.folder,
             fix="run the same command again: it goes on from there",
         )
-    # An epoch is on disk before it is logged: what was killed in between is made good here.
-    logged = run.logged_steps("train_loss")
-    for epoch in result.history:
-        if epoch["epoch"] not in logged:
-            run.log_metrics(EpochMetrics(**epoch).flat(), step=epoch["epoch"])
     logger.info(
         "%s: best epoch %d of %d; the constant Dirichlet scores %.3f on the same validation galaxies",
         shards.survey,
@@ -320,18 +350,39 @@ def _train(
     return result
 
 
-def _conclude(
-    chunk: TrainChunk, shards: ShardSet, run: TrackedRun, result: TrainResult, parent_run_id: str | None
-) -> TrainSummary:
-    """Score, log and, if the chunk says so, register what was trained."""
-    folder, settings, start = Path(chunk.folder), run.settings, _start(chunk)
-    ancestors = run.patience.ask("read what ancestors were trained on", lambda: ancestry(chunk.parent, settings))
+def log_epochs(run: TrackedRun, result: TrainResult) -> None:
+    """Log the epochs that are not: each is on disk before it is logged, and a process may be killed in between."""
+    logged = run.logged_steps("train_loss")
+    for epoch in result.history:
+        if epoch["epoch"] not in logged:
+            run.log_metrics(EpochMetrics(**epoch).flat(), step=epoch["epoch"])
+
+
+def score(
+    chunk: TrainChunk, shards: ShardSet, run: TrackedRun, result: TrainResult
+) -> tuple[Evaluation | None, Leakage]:
+    """Scores on the test galaxies that nothing gives away; what is known of every galaxy is kept in the folder."""
+    folder = Path(chunk.folder)
+    ancestors = run.patience.ask("read what ancestors were trained on", lambda: ancestry(chunk.parent, run.settings))
     leakage = find_leaks(shards, ancestors)
     evaluation = score_test(result, shards, folder, leakage.ids)
-    labels = result.config.labels or shards.n("train")
-    _log_result(run, result, evaluation, shards, leakage, labels)
-    _log_figures(run, result, evaluation, shards, whole=chunk.register)
     write_galaxies(shards, folder / GALAXIES)
+    return evaluation, leakage
+
+
+def conclude(
+    chunk: TrainChunk,
+    origin: Origin,
+    run: TrackedRun,
+    result: TrainResult,
+    evaluation: Evaluation | None,
+    leakage: Leakage,
+    parent_run_id: str | None = None,
+) -> TrainSummary:
+    """Log what was scored and, if the chunk says so, register the model."""
+    folder, settings, start = Path(chunk.folder), run.settings, _start(chunk)
+    _log_result(run, result, evaluation, origin, leakage)
+    _log_figures(run, result, evaluation, origin.tree, whole=chunk.register)
     for name in (GALAXIES, SCORES):
         run.log_file(folder / name)
     model = version = alias = ""
@@ -339,14 +390,14 @@ def _conclude(
         tags = {PARENT_TAG: start.uri} if start else None
         ref = run.patience.ask("register the model", lambda: Registry(settings).register(result.folder, run, tags=tags))
         model, version = ref.name, str(ref.version)
-        alias = _alias(Registry(settings), shards.survey, version)
+        alias = _alias(Registry(settings), origin.survey, version)
     total = evaluation.total if evaluation else None
     return TrainSummary(
-        survey=shards.survey,
+        survey=origin.survey,
         name=chunk.name,
         kind=chunk.kind,
         folder=folder,
-        labels=labels,
+        labels=result.n_train,
         seed=result.config.seed,
         model=model,
         version=version,
@@ -372,9 +423,8 @@ def _log_result(
     run: TrackedRun,
     result: TrainResult,
     evaluation: Evaluation | None,
-    shards: ShardSet,
+    origin: Origin,
     leakage: Leakage,
-    labels: int,
 ) -> None:
     """Metrics under the same names in every run, with those that a plain training leaves at 0."""
     best = min(result.history, key=lambda epoch: epoch["validation_loss"])
@@ -382,9 +432,9 @@ def _log_result(
         {
             "best/epoch": result.best_epoch,
             "best/val-loss": best["validation_loss"],
-            "galaxies/train": labels,
-            "galaxies/validation": shards.n("validation"),
-            "galaxies/test": shards.n("test"),
+            "galaxies/train": result.n_train,
+            "galaxies/validation": origin.n_galaxies["validation"],
+            "galaxies/test": origin.n_galaxies["test"],
             "test/leaked": len(leakage.ids),
             "test/leaked-by-parent": leakage.n_by_parent,
             "test/overlapping-stamps": leakage.n_overlapping,
@@ -400,7 +450,7 @@ def _log_result(
 
 
 def _log_figures(
-    run: TrackedRun, result: TrainResult, evaluation: Evaluation | None, shards: ShardSet, *, whole: bool
+    run: TrackedRun, result: TrainResult, evaluation: Evaluation | None, tree: DecisionTree, *, whole: bool
 ) -> None:
     """Pictures of the training and its scores; those of every question only for a model that may be used."""
     run.log_bytes("figures/training-curves.png", figure_png(curves(result.history, result.baseline, result.best_epoch)))
@@ -410,5 +460,5 @@ def _log_figures(
         if matrix.n:
             run.log_bytes(f"figures/confusion/{matrix.question}.png", figure_png(confusion_figure(matrix)))
     with np.load(result.folder.parent / TEST, allow_pickle=False) as stored:
-        means = fractions(stored["concentrations"], shards.tree)
-        run.log_bytes("figures/reliability.png", figure_png(reliability(means, stored["votes"], shards.tree)))
+        means = fractions(stored["concentrations"], tree)
+        run.log_bytes("figures/reliability.png", figure_png(reliability(means, stored["votes"], tree)))

@@ -205,6 +205,44 @@ def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: b
     )
 
 
+def load_result(folder: Path) -> TrainResult:
+    """The finished run in `folder`, wherever it was trained: nothing else is asked for.
+
+    Raises
+    ------
+    TrainingError
+        There is none, or it is unfinished.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text("utf-8"))
+        finished, kind = description["finished"], FineTuneConfig if description.get("parent") else TrainConfig
+        config = kind(**description["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            "there is no training run",
+            where=f"{path}: {error}",
+            expected=f"a folder with {DESCRIPTION} and {MODEL}/, as training leaves it",
+            fix="name the folder of the run, not the one above it or the model's",
+        ) from error
+    if not finished:
+        raise TrainingError(
+            f"training is not finished: {len(_history(folder))} epochs are",
+            where=str(folder),
+            fix="run the command again that began it, then this one",
+        )
+    return TrainResult(
+        model=Morphology.load(folder / MODEL),
+        folder=folder / MODEL,
+        history=description["history"],
+        best_epoch=description["best_epoch"],
+        baseline=description["baseline"],
+        config=config,
+        n_train=description["n_train"],
+        finished=True,
+    )
+
+
 def _history(folder: Path) -> list[EpochMetrics]:
     """All finished epochs: a finished run describes them, an unfinished one has them in its checkpoint."""
     epochs = json.loads((folder / DESCRIPTION).read_text("utf-8")).get("history")

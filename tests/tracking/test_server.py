@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -83,3 +84,25 @@ def test_the_server_shows_what_was_logged_without_it(served: Settings, saved_mod
     got = httpx.get(f"{served.tracking_uri}/get-artifact", params={"run_id": run.id, "path": "notes/why.txt"})
     assert (got.status_code, got.text) == (200, "because")
     assert Registry(served).champion("near").run_id == run.id
+
+
+def test_machines_that_share_only_the_server_have_one_winner(
+    served: Settings, saved_model: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """Three homes, one server: each round all promote over the same champion, and one wins."""
+    for seed in (1, 2, 3):
+        with TrackedRun(served, "race") as run:
+            Registry(served).register(saved_model(seed), run)
+    rivals = [sys.executable, str(Path(__file__).with_name("rivals.py")), served.tracking_uri, str(tmp_path)]
+    done = subprocess.run(
+        [*rivals, "race", "4", "1", "2", "3"], capture_output=True, text=True, check=True, timeout=240
+    )
+    champion = "1"
+    for decisions in json.loads(done.stdout.splitlines()[-1]):
+        moved = [one for one in decisions if one["moved"]]
+        assert len(decisions) == 2
+        assert [one["champion"] for one in moved] == [champion]
+        champion = moved[0]["version"]
+    succession = Registry(served).succession("race")
+    assert succession.champion() == champion
+    assert len(succession.history()) == 1 + 8

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from gzflow import DecisionTree, ImageRecipe, load_survey
-from gzflow.shards.header import MANIFEST, ShardHeader
+from gzflow.shards.header import MANIFEST, SHARD_SIZE, ShardHeader
 from gzflow.shards.reader import ShardSet
 from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.simulation.survey import SimulatedSurvey
@@ -77,22 +77,23 @@ def simulated_set(name: str, counts: dict[str, int], folder: Path, *, pixels: in
     begin_set(folder)
     start, entries = 0, []
     for split, n in counts.items():
-        rows = slice(start, start + n)
-        start += n
         header = ShardHeader(
             survey=name, tree=survey.base.tree.to_dict(), recipe=survey.base.image_recipe(pixels), split=split
         )
-        entries.append(
-            write_shard(
-                folder / f"{split}-00000.h5",
-                header,
-                images=np.stack([survey.picture(row) for row in range(rows.start, rows.stop)]),
-                votes=survey.votes.counts[rows],
-                ids=survey.ids[rows],
-                ra=survey.galaxies["ra"][rows],
-                dec=survey.galaxies["dec"][rows],
-                pixscale=survey.pixscale[rows],
+        for number, part in enumerate(range(start, start + n, SHARD_SIZE)):
+            rows = slice(part, min(part + SHARD_SIZE, start + n))
+            entries.append(
+                write_shard(
+                    folder / f"{split}-{number:05d}.h5",
+                    header,
+                    images=np.stack([survey.picture(row) for row in range(rows.start, rows.stop)]),
+                    votes=survey.votes.counts[rows],
+                    ids=survey.ids[rows],
+                    ra=survey.galaxies["ra"][rows],
+                    dec=survey.galaxies["dec"][rows],
+                    pixscale=survey.pixscale[rows],
+                )
             )
-        )
+        start += n
     write_manifest(folder, header, entries)
     return ShardSet.open(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -110,9 +111,16 @@ class Fit(LightningModule):
     def _share_statistics(self) -> None:
         """Average what normalisation layers saw over all processes: then all validate the model that one saves."""
         if self.trainer.world_size > 1:
-            for buffer in self.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
+            for buffer in self._moving_statistics():
+                buffer.copy_(self.trainer.strategy.reduce(buffer.clone(), reduce_op="mean"))
+
+    def _moving_statistics(self) -> Iterator[Tensor]:
+        """Of the model and of its average, not of what is frozen: the mean of equal numbers may be another number."""
+        still = {part for module in self.still for part in module.modules()}
+        for part, averaged in zip(self.model.modules(), self.candidate.modules(), strict=True):
+            if isinstance(part, nn.BatchNorm2d) and part not in still:
+                for module in dict.fromkeys((part, averaged)):
+                    yield from (b for b in module.buffers() if b.is_floating_point())
 
     def validation_step(self, batch: Batch) -> None:
         """Central crop, no dropout."""

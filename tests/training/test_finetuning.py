@@ -365,6 +365,19 @@ def test_more_labels_than_there_are_means_all_and_is_said(
     assert one["fingerprint"] == two["fingerprint"]
 
 
+def test_processes_share_the_statistics_of_what_learns_alone() -> None:
+    """The mean of three equal numbers may be another number: frozen statistics must not be averaged at all."""
+    fit = toy_fit(blocks=2)
+    shared = {id(buffer) for buffer in fit._moving_statistics()}
+    blocks = encoder_blocks(fit.model.encoder)
+    of_blocks = [{id(b) for part in block.modules for b in part.buffers() if b.is_floating_point()} for block in blocks]
+    assert not shared & set().union(*of_blocks[:-2])
+    assert set().union(*of_blocks[-2:]) <= shared
+    assert fit.average is not None
+    averages = {id(b) for b in fit.average.buffers()}
+    assert len(shared & averages) == len(shared) / 2
+
+
 def test_dropout_inside_frozen_blocks_is_off() -> None:
     """Features of what does not learn are those that the parent gives."""
     fit = toy_fit("efficientnet_b0", blocks=1)

@@ -37,7 +37,7 @@ class TrainConfig(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the features left out before the head."""
     concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
-    """Range of the head's outputs; (1, 101) is Zoobot's, see `gzflow.model.spec.RANGE` for why it is not ours."""
+    """Range of the head's outputs. Zoobot's is (1, 101); below 1 the model can say that all will agree, not on what."""
     epochs: Annotated[int, Field(ge=1)] = 50
     """Most epochs; the learning rate follows a cosine to the last of them."""
     patience: Annotated[int, Field(ge=1)] = 10

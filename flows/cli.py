@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from flows import cli_finetune, cli_models, cli_stack
+from flows import cli_finetune, cli_import, cli_models, cli_stack
 from flows.cli_options import (
     CatalogOption,
     EpochsOption,
@@ -265,6 +265,7 @@ def surveys() -> None:
 
 
 app.command()(cli_finetune.finetune)
+app.command()(cli_import.import_run)
 app.command()(cli_models.promote)
 app.command()(cli_models.rollback)
 app.command()(cli_models.models)

@@ -199,6 +199,16 @@ class Registry:
             )
         return self._pinned(*versioned.groups())
 
+    def trained(self, survey: str, fingerprint: str) -> ModelRef | None:
+        """The survey's latest version with that training fingerprint, if it has one."""
+        with tracking_errors("look for a model", self.settings):
+            found = [
+                int(version.version)
+                for version in self.client.search_model_versions(f"name = '{PREFIX}{survey}'")
+                if version.tags.get("gzflow.training_fingerprint") == fingerprint
+            ]
+        return self.resolve(f"models:/{PREFIX}{survey}/{max(found)}") if found else None
+
     def _pinned(self, name: str, version: str | None, alias: str | None) -> ModelRef:
         from mlflow.exceptions import MlflowException
 

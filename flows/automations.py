@@ -1,13 +1,14 @@
 """Automations as code: who is told when a run fails, crashes, is late or loses galaxies, and what ends the dead ones.
 
 `apply` makes a server's automations those of this file: it adds, changes and removes by name, so that it may be run
-again at every start.
+again at every start: ``python -m flows.automations`` does it for the server of ``PREFECT_API_URL``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -192,3 +193,7 @@ def _covers(known: Any, wanted: Any) -> bool:
             return sorted(known) == sorted(wanted)
         return all(_covers(one, other) for one, other in zip(known, wanted, strict=True))
     return bool(known == wanted)
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(apply()) + "\n")

@@ -62,7 +62,6 @@ class PrefectServer:
                 "OMP_NUM_THREADS": "1",
                 "PREFECT_HOME": str(folder / "prefect"),
                 "PREFECT_API_URL": self.api,
-                "PREFECT_UI_URL": self.ui,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
                 "PREFECT_LOGGING_EXTRA_LOGGERS": "gzflow",
@@ -72,6 +71,7 @@ class PrefectServer:
             }
             | environment
         )
+        self.workers: list[subprocess.Popen[bytes]] = []
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -96,11 +96,11 @@ class PrefectServer:
         self._started.append(process)
         return process
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """``python -m ...`` to its end."""
         done = subprocess.run(
             [sys.executable, "-m", *command],
-            env=self.env, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False,
+            env=self.env | environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
@@ -109,7 +109,8 @@ class PrefectServer:
     def worker(self, pool: str) -> subprocess.Popen[bytes]:
         """A process worker of a pool that is made on the way."""
         self.run("prefect", "work-pool", "create", pool, "--type", "process", "--overwrite")
-        return self.popen("prefect", "worker", "start", "--pool", pool, "--name", pool, log="worker.log")
+        self.workers.append(self.popen("prefect", "worker", "start", "--pool", pool, log="worker.log"))
+        return self.workers[-1]
 
     def deploy(self, entrypoint: str, name: str, pool: str, **parameters: Any) -> str:
         """Id of a deployment of a flow of this checkout."""

@@ -1,0 +1,97 @@
+"""The form of each deployment, and what the server makes of wrong values before there is a run."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import ValidationError, validate
+
+from gzflow.errors import UnknownSurvey
+from gzflow.surveys import survey_names
+from gzflow.training.config import TrainConfig
+
+DEPLOYMENTS = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+ENTRYPOINTS = sorted({entry["entrypoint"] for entry in DEPLOYMENTS} | {"flows/crossmatch.py:crossmatch"})
+
+
+def flow_of(entrypoint: str) -> Any:
+    path, _, name = entrypoint.partition(":")
+    return getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+
+
+def schema_of(entrypoint: str) -> dict[str, Any]:
+    return parameter_schema(flow_of(entrypoint)).model_dump_for_openapi()
+
+
+@pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
+def test_a_form_explains_each_of_its_fields(entrypoint: str) -> None:
+    schema = schema_of(entrypoint)
+    groups = [
+        schema["properties"],
+        *(one["properties"] for one in schema["definitions"].values() if "properties" in one),
+    ]
+    for group in groups:
+        for name, field in group.items():
+            assert re.match(r"\S.{8,}", field.get("description", "")), f"{name} has no description"
+            assert "`gzflow." not in field["description"], f"{name} speaks of code"
+    for one in schema["definitions"].values():
+        assert "Attributes\n" not in one.get("description", "")
+    assert flow_of(entrypoint).description.splitlines()[0].endswith(".")
+
+
+def test_a_form_begins_with_the_survey_and_ends_with_what_is_rarely_needed() -> None:
+    fields = schema_of("flows/predict.py:predict")["properties"]
+    order = sorted(fields, key=lambda name: fields[name]["position"])
+    assert order[:3] == ["survey", "pixels", "model"]
+    assert order[-1] in {"fresh", "or_simulated"}
+
+
+def test_words_to_choose_from_are_a_menu_and_options_show_their_defaults() -> None:
+    assert schema_of("flows/shard.py:shard")["properties"]["codec"]["enum"] == ["raw", "jpeg"]
+    assert schema_of("flows/crossmatch.py:crossmatch")["properties"]["how"]["enum"] == ["all", "nearest", "best"]
+    config = schema_of("flows/train.py:train")["properties"]["config"]
+    assert config["default"] == TrainConfig().model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "parameters", "words"),
+    [
+        ("flows/train.py:train", {"survey": "decalls"}, "decals"),
+        ("flows/train.py:train", {"survey": "decals", "pixels": 8}, "pixels"),
+        ("flows/train.py:train", {"survey": "decals", "pixels": "many"}, "pixels"),
+        ("flows/train.py:train", {"survey": "decals", "config": {"epochs": 0}}, "minimum of 1"),
+        ("flows/train.py:train", {"survey": "decals", "config": {"epoch": 3}}, "epoch"),
+        ("flows/train.py:train", {}, "survey"),
+        ("flows/shard.py:shard", {"survey": "decals", "pixels": 4096}, "maximum of 1024"),
+        ("flows/shard.py:shard", {"survey": "decals", "codec": "png"}, "png"),
+        ("flows/predict.py:predict", {"survey": "decals", "samples": 0}, "minimum of 1"),
+        ("flows/predict.py:predict", {"survey": "decals", "precision": "float16"}, "float16"),
+        ("flows/crossmatch.py:crossmatch", {"left": "gz2", "right": "decals", "radius": 0}, "minimum of 0"),
+        ("flows/demo.py:demo_pipeline", {"n_galaxies": 3}, "minimum of 50"),
+    ],
+    ids=str,
+)
+def test_the_server_refuses_wrong_values(entrypoint: str, parameters: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        validate(parameters, schema_of(entrypoint), raise_on_error=True)
+
+
+@pytest.mark.parametrize("survey", [*survey_names(), "mine.toml", "/data/surveys/rings.toml"])
+def test_any_survey_can_be_asked_for(survey: str) -> None:
+    validate({"survey": survey}, schema_of("flows/train.py:train"), raise_on_error=True)
+
+
+def test_a_toml_that_is_not_there_is_the_first_thing_a_run_looks_at() -> None:
+    with pytest.raises(UnknownSurvey, match=re.escape("there is no survey 'mine.toml'")):
+        flow_of("flows/ingest.py:ingest").validate_parameters({"survey": "mine.toml"})
+
+
+def test_the_parameters_of_all_deployments_are_right() -> None:
+    for entry in DEPLOYMENTS:
+        validate(entry.get("parameters", {}), schema_of(entry["entrypoint"]), raise_on_error=True)

@@ -9,6 +9,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import Field
 
 from flows import artifacts, events, origin
+from flows.forms import Side, SurveyName
 from flows.hooks import HOOKS
 from gzflow.settings import Settings
 from gzflow.stages import finetune as stage
@@ -16,6 +17,9 @@ from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
 from gzflow.training.config import FineTuneConfig
 from gzflow.training.metrics import EpochMetrics
+
+DEFAULTS = FineTuneConfig()
+"""What a form begins with."""
 
 
 @task(name="plan fine-tuning", cache_policy=None)
@@ -76,6 +80,7 @@ def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary
         artifacts.picture("finetune-curve", "Learning curve", summary.picture.read_bytes())
     artifacts.link("finetune-run", summary.url or "", "MLflow run of the whole comparison")
     artifacts.link("finetune-model-run", summary.tuned.url or "", "MLflow run of the registered model")
+    artifacts.next_step(f"gzflow predict {options.survey}", "a catalogue of vote fractions by the champion")
     if summary.tuned.alias == "champion" and not summary.tuned.reused:
         events.champion_changed(summary.tuned)
     return summary
@@ -83,10 +88,10 @@ def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary
 
 @flow(name="finetune", flow_run_name=origin.run_name, **HOOKS)
 def finetune(
-    survey: str,
-    parent: str = "decals",
-    pixels: Annotated[int, Field(ge=16, le=1024)] | None = None,
-    config: FineTuneConfig | None = None,
+    survey: SurveyName,
+    parent: Annotated[str, Field(min_length=1)] = "decals",
+    pixels: Side | None = None,
+    config: FineTuneConfig = DEFAULTS,
     label_counts: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=20)] | None = None,
     seeds: Annotated[int, Field(ge=1, le=20)] = 1,
     scratch: bool = True,
@@ -94,17 +99,15 @@ def finetune(
     """Fine-tune a model to a survey's questions and register it; the first one becomes the survey's champion.
 
     Args:
-        survey: The survey to learn; it needs shards.
+        survey: The survey to learn: a shipped one's name, or the path of a TOML that describes yours; it needs shards.
         parent: The model to start from: a survey (its champion), survey/3, survey@challenger, a models:/ URI, a folder.
         pixels: Side of the shards' images. Empty: the one set there is.
-        config: Fine-tuning options. Empty: the defaults.
+        config: Fine-tuning options.
         label_counts: Numbers of training galaxies for a learning curve, each below all of them. Empty: no curve.
         seeds: Trainings for each point of the curve.
         scratch: Train the same budget from scratch beside every fine-tune, for comparison.
     """
-    options = FineTuneOptions(
-        survey, parent, pixels, config or FineTuneConfig(), tuple(label_counts or ()), seeds, scratch
-    )
+    options = FineTuneOptions(survey, parent, pixels, config, tuple(label_counts or ()), seeds, scratch)
     return steps(options, Settings.load())
 
 

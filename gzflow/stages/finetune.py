@@ -29,7 +29,7 @@ from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.run_file import KEY, claim_run, note_run
 from gzflow.stages.scoring import SCORES
 from gzflow.stages.shard_sets import find_shards
-from gzflow.stages.training_run import RESULT, Kind, TrainChunk, TrainSummary, read_summary, run_training
+from gzflow.stages.training_run import CHANGEABLE, RESULT, Kind, TrainChunk, TrainSummary, read_summary, run_training
 from gzflow.surveys import load_survey
 from gzflow.tracking.artifacts import run_metrics
 from gzflow.tracking.registry import ModelRef, Registry
@@ -126,10 +126,11 @@ def plan(options: FineTuneOptions, settings: Settings) -> FineTunePlan:
     """
     survey = load_survey(options.survey)
     shards = find_shards(survey.name, options.pixels, settings)
-    n_train = shards.n("train")
+    most = options.config.labels
+    n_train = min(shards.n("train"), most or shards.n("train"))
     if beyond := [count for count in options.label_counts if count >= n_train]:
         raise SettingsError(
-            f"there are {n_train:,} training galaxies",
+            f"there are {n_train:,} training galaxies to learn from",
             where=str(shards.folder),
             problems=[f"label count {count} is not below that" for count in beyond],
             expected=f"label counts below {n_train:,}: all labels are always used as well",
@@ -143,7 +144,7 @@ def plan(options: FineTuneOptions, settings: Settings) -> FineTunePlan:
     folder = settings.training(survey.name) / f"finetune-{shards.fingerprint[:8]}-{digest}"
     kinds: tuple[Kind, ...] = ("finetuned", "scratch") if options.scratch else ("finetuned",)
     chunks: list[TrainChunk] = []
-    for labels, step, kind in product((None, *sorted(options.label_counts)), range(options.seeds), kinds):
+    for labels, step, kind in product((most, *sorted(options.label_counts)), range(options.seeds), kinds):
         seed = config.seed + step
         chosen: TrainConfig = config if kind == "finetuned" else _from_scratch(config)
         what = f"{kind}, {labels or 'all'} labels, seed {seed}"
@@ -233,7 +234,8 @@ def run(
             settings, plan_.survey, name=folder.name, lineage=lineage, tags=tags, run_id=claimed.run_id, folder=folder
         ) as tracked:
             note_run(folder, tracked, claimed.tags[KEY])
-            tracked.log_params(plan_.config.resolve(shards.n("train"), shards.recipe).model_dump(mode="json"))
+            resolved = plan_.config.resolve(shards.n("train"), shards.recipe)
+            tracked.log_params(resolved.model_dump(mode="json", exclude=CHANGEABLE))
             if each is None:
                 trainings = [run_training(chunk, settings, parent_run_id=tracked.id) for chunk in plan_.chunks]
             else:

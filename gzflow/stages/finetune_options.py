@@ -22,7 +22,7 @@ class FineTuneOptions:
     pixels
         Which shard set; None is the only one.
     config
-        How to fine-tune.
+        How to fine-tune; its `labels`, if it names some, are all that there are.
     label_counts
         Numbers of training galaxies for a learning curve; all of them are always a point of it.
     seeds
@@ -50,10 +50,6 @@ class FineTuneOptions:
             problems.append("a label count is named twice")
         if not 1 <= self.seeds <= 20:
             problems.append(f"{self.seeds} seeds")
-        if self.config.labels is not None:
-            problems.append(
-                f"the configuration asks for {self.config.labels} labels: that is what label counts are for"
-            )
         if problems:
             raise SettingsError(
                 "this learning curve cannot be made",

@@ -63,10 +63,11 @@ def account(source: stage.IngestSource, settings: Settings) -> stage.IngestSumma
 def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     """The tasks of an ingest, inside whatever flow is running."""
     threshold = events.threshold()
-    read_catalog(what, settings)
-    plan = plan_images(what, settings)
-    run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
-    summary = account(what, settings)
+    with stage.alone(what, settings):
+        read_catalog(what, settings)
+        plan = plan_images(what, settings)
+        run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
+        summary = account(what, settings)
     artifacts.page("ingest", f"Ingest of {summary.survey}", summary.counts, summary.notes)
     artifacts.table(
         "ingest-failures",

@@ -38,8 +38,9 @@ def close(plan: stage.PredictPlan, counts: Counts, settings: Settings) -> stage.
 def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSummary:
     """The tasks of a prediction, inside whatever flow is running."""
     plan = pin(options, settings)
-    counts = run_chunks(predict_part, plan.chunks, settings, Progress("predict", plan.n_galaxies))
-    summary = close(plan, counts, settings)
+    with stage.alone(plan):
+        counts = run_chunks(predict_part, plan.chunks, settings, Progress("predict", plan.n_galaxies))
+        summary = close(plan, counts, settings)
     lines = [summary.sentence()]
     if plan.survey != options.survey:
         lines.append(f"Nothing of {options.survey} was ingested yet: these are the demo's simulated galaxies.")

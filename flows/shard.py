@@ -37,9 +37,10 @@ def close(plan: stage.ShardPlan, counts: Counts) -> stage.ShardSummary:
 def steps(survey: str, settings: Settings, *, pixels: int, codec: Codec = "raw") -> stage.ShardSummary:
     """The tasks that write a set of shards, inside whatever flow is running."""
     threshold = events.threshold()
-    plan = plan_shards(survey, settings, pixels, codec)
-    counts = run_chunks(write_shard, plan.chunks, settings, Progress("shard", plan.n_galaxies))
-    summary = close(plan, counts)
+    with stage.alone(survey, settings, pixels=pixels):
+        plan = plan_shards(survey, settings, pixels, codec)
+        counts = run_chunks(write_shard, plan.chunks, settings, Progress("shard", plan.n_galaxies))
+        summary = close(plan, counts)
     lines = [f"- {split}: {n:,} galaxies" for split, n in summary.splits.items()]
     artifacts.page(
         "shard", f"Shards of {summary.survey}, {pixels} px", counts, ["\n".join(lines), f"Folder: `{summary.folder}`"]

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from gzflow.catalog.store import CatalogStore
 from gzflow.cutouts import services
 from gzflow.durable import write_bytes
 from gzflow.errors import SettingsError
+from gzflow.lock import exclusive
 from gzflow.settings import Settings
 from gzflow.stages.counts import Counts
 from gzflow.stages.images import (
@@ -174,6 +176,18 @@ def check(source: IngestSource) -> Survey:
             fix="correct the entries above; nothing was written",
         )
     return survey
+
+
+def alone(source: IngestSource, settings: Settings) -> AbstractContextManager[None]:
+    """Keep every other ingest of the survey out until after `finish`: it would ask for the same images.
+
+    Raises
+    ------
+    Busy
+        On entering: another run is at it.
+    """
+    survey = load_survey(source.survey).name
+    return exclusive(settings.cutouts(survey), f"ingesting {survey}")
 
 
 def read(source: IngestSource, settings: Settings) -> Counts:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from gzflow.durable import write_bytes, write_json
 from gzflow.errors import PredictionError
 from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figure
 from gzflow.evaluation.ranking import top_galaxies
+from gzflow.lock import exclusive
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.export import part_table, write_part
 from gzflow.prediction.predict import Precision, Predictor
@@ -194,6 +196,17 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
         for entry in shards.entries()
     )
     return PredictPlan(survey_name, str(shards.folder), str(folder), pinned, chunks, shards.n())
+
+
+def alone(plan_: PredictPlan) -> AbstractContextManager[None]:
+    """Keep every other run out of the catalogue's folder until after `finish`: it would do the same work again.
+
+    Raises
+    ------
+    Busy
+        On entering: another run is at it.
+    """
+    return exclusive(Path(plan_.folder), f"predicting {plan_.survey} with {plan_.pinned['model_uri']}")
 
 
 def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG001 - a stage's chunks all look alike

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gzflow.cutouts.archives import ImagePlace, read_image
 from gzflow.cutouts.picture import read_picture
 from gzflow.cutouts.resample import resample
 from gzflow.errors import ChangedImage, CutoutError, ShardError, StoreError
+from gzflow.lock import exclusive
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings, without_password
 from gzflow.shards.codec import encode_jpeg
@@ -84,6 +86,20 @@ class ShardSummary:
     counts: Counts
     splits: Mapping[str, int]
     fingerprint: str
+
+
+def alone(survey_name: str, settings: Settings, *, pixels: int = 300) -> AbstractContextManager[None]:
+    """Keep every other run out of the set from before `plan` until after `finish`; two would mix their shards.
+
+    The lock belongs to the process that plans and finishes: its chunks may run in other threads and processes.
+
+    Raises
+    ------
+    Busy
+        On entering: another run is at it.
+    """
+    survey = load_survey(survey_name)
+    return exclusive(settings.shards(survey.name, pixels), f"writing shards of {survey.name}, {pixels} px")
 
 
 def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Codec = "raw") -> ShardPlan:

@@ -20,7 +20,7 @@ from flows.stack.process import MARK, marked
 from flows.stack.state import StackState
 
 ROOT = Path(__file__).parents[1]
-START_S = 280
+START_S = 600
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ def mlflow_server(plan: StackPlan) -> Child:
         # No model of gzflow is a pickle; refuse to load one.
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_WORKERS": "2",
+        # A line a request would fill the log with every metric of every night.
+        "MLFLOW_UVICORN_OPTS": "--no-access-log",
         **quiet(),
     }
     environment = defaults | _without("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_RUN_ID")

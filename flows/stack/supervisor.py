@@ -67,7 +67,11 @@ class Supervisor:
         StackError
             Something did not start; names its log.
         """
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number, handler in before.items():
+            # Under nohup the end of the terminal is to be ignored.
+            if (number, handler) != (signal.SIGHUP, signal.SIG_IGN):
+                signal.signal(number, self._on_signal)
         try:
             self._start()
             self._write(ready=True)

@@ -34,7 +34,8 @@ def test_a_deployment_can_run_as_it_stands(entry):
     assert entry["description"]
     assert "gzflow" in entry["tags"]
     assert entry["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
-    assert not any(schedule["active"] for schedule in entry.get("schedules", ()))
+    # Housekeeping runs by itself; what takes hours or asks services waits for the user's word.
+    assert [schedule["active"] for schedule in entry.get("schedules", ())] in ([], [entry["name"] == "runs"])
 
 
 def test_no_variable_that_may_hold_a_password_is_stored_in_a_deployment():

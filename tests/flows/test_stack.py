@@ -34,6 +34,11 @@ POOLS = ("cpu", "gpu", "net")
 FREE = StackOptions(prefect_port=0, mlflow_port=0)
 
 
+def slow(test):
+    """A start takes half a minute on two idle cores, and much longer beside other work."""
+    return pytest.mark.slow(pytest.mark.timeout(900)(test))
+
+
 def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not what():
@@ -181,7 +186,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     assert [url for url in urls if not is_closed(url)] == []
 
 
-@pytest.mark.slow
+@slow
 def test_both_pages_are_there(stack: Stack):
     for url in (stack.prefect_url, stack.mlflow_url):
         assert is_200(url)
@@ -189,7 +194,7 @@ def test_both_pages_are_there(stack: Stack):
     assert settings["api_url"] == f"{stack.prefect_url}/api"
 
 
-@pytest.mark.slow
+@slow
 def test_pools_workers_limits_and_deployments_are_there(stack: Stack):
     with httpx.Client(base_url=stack.state.prefect_api, timeout=10) as api:
         pools = {pool["name"]: pool for pool in api.post("/work_pools/filter", json={}).json()}
@@ -199,13 +204,13 @@ def test_pools_workers_limits_and_deployments_are_there(stack: Stack):
             assert [worker["status"] for worker in workers] == ["ONLINE"]
         deployments = api.post("/deployments/filter", json={}).json()
         assert {deployment["work_pool_name"] for deployment in deployments} == {"cpu", "gpu", "net"}
-        assert not any(schedule["active"] for deployment in deployments for schedule in deployment["schedules"])
+        assert [one["name"] for one in deployments if any(each["active"] for each in one["schedules"])] == ["runs"]
         assert api.get("/v2/concurrency_limits/gzflow-cutouts").json()["limit"] == 2
         automations = api.post("/automations/filter", json={}).json()
         assert "gzflow: heartbeat lost" in {automation["name"] for automation in automations}
 
 
-@pytest.mark.slow
+@slow
 def test_a_second_up_says_where_it_runs(stack: Stack):
     for words in (["up"], ["up", "--background"]):
         said = stack.gzflow(*words).stdout
@@ -214,7 +219,7 @@ def test_a_second_up_says_where_it_runs(stack: Stack):
         assert stack.mlflow_url in said
 
 
-@pytest.mark.slow
+@slow
 def test_what_dies_starts_again(stack: Stack):
     before = dict(stack.state.pids)
     psutil.Process(before["worker-net"]).kill()
@@ -225,7 +230,7 @@ def test_what_dies_starts_again(stack: Stack):
     assert "mlflow-server ended with status -9: starts again" in stack.logs()
 
 
-@pytest.mark.slow
+@slow
 def test_it_joins_servers_that_run_and_leaves_them_running(stack: Stack, tmp_path: Path):
     there = {"PREFECT_API_URL": stack.state.prefect_api, "MLFLOW_TRACKING_URI": stack.mlflow_url}
     with running_stack(tmp_path / "home", **there) as joined:
@@ -238,7 +243,7 @@ def test_it_joins_servers_that_run_and_leaves_them_running(stack: Stack, tmp_pat
     assert is_200(stack.mlflow_url)
 
 
-@pytest.mark.slow
+@slow
 def test_kill_9_leaves_nothing_and_the_next_start_is_clean(tmp_path: Path):
     home = tmp_path / "home"
     with running_stack(home) as stack:
@@ -274,7 +279,7 @@ def test_kill_9_leaves_nothing_and_the_next_start_is_clean(tmp_path: Path):
         assert marked(home) == []
 
 
-@pytest.mark.slow
+@slow
 def test_with_passwords_everybody_else_is_kept_out_and_they_are_written_nowhere(tmp_path: Path):
     home = tmp_path / "home"
     secrets = {"PREFECT_SERVER_API_AUTH_STRING": "admin:prefect-sesame", "MLFLOW_AUTH_ADMIN_PASSWORD": "mlflow-sesame"}
@@ -290,7 +295,6 @@ def test_with_passwords_everybody_else_is_kept_out_and_they_are_written_nowhere(
         login = {"PREFECT_API_AUTH_STRING": "admin:prefect-sesame"}
         user = Stack(home, dict(stack.environment) | login)
         user.prefect("deployment", "run", "sweep/runs", "--watch")
-        assert "0 flow runs have a running MLflow run" in stack.logs()
         for process in marked(home):
             assert "sesame" not in " ".join(process.cmdline())
         with httpx.Client(base_url=stack.state.prefect_api, auth=("admin", "prefect-sesame"), timeout=10) as api:
@@ -327,7 +331,7 @@ def databases() -> Iterator[dict[str, str]]:
     admin.dispose()
 
 
-@pytest.mark.slow
+@slow
 def test_all_three_databases_may_be_postgresql(databases: dict[str, str], tmp_path: Path):
     home = tmp_path / "home"
     found = {one.check: one for one in examine(FREE, {"GZFLOW_HOME": str(home), **databases})}

@@ -29,8 +29,10 @@ def plan(survey_name: str, settings: Settings, *, pixels: int | None, config: Tr
     survey = load_survey(survey_name)
     shards = find_shards(survey.name, pixels, settings)
     resolved = config.resolve(shards.n("train"), shards.recipe)
-    name = f"{shards.fingerprint[:8]}-{resolved.fingerprint[:8]}"
-    folder = settings.training(survey.name) / name
+    digest = resolved.fingerprint[:8]
+    folder = settings.training(survey.name) / f"{shards.fingerprint[:8]}-{digest}"
+    # What tells runs apart for people who compare them; the digest, for what else was changed.
+    name = f"{resolved.encoder}-{shards.recipe.pixels}px-seed{resolved.seed}-{digest}"
     sizes = {split: shards.n(split) for split in SPLITS}
     return TrainChunk(survey_name, str(shards.folder), str(folder), name, config, sizes)
 

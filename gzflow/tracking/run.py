@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of an experiment: MLflow's page opens with its runs, and not with the traces of a language model."""
 LAST_WORDS_S = 5.0
 """Seconds that a run which is interrupted takes to say so."""
 FLOW_RUN_ID = "prefect.flow_run_id"
@@ -315,7 +317,7 @@ def experiment(client: MlflowClient, settings: Settings, survey: str) -> str:
     if known is None:
         location = None if is_server(settings.tracking_uri) else (settings.artifact_root / name).as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=KIND))
         except MlflowException as error:
             known = client.get_experiment_by_name(name)
             if known is None:

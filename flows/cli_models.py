@@ -171,10 +171,13 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
 
 
 def _rows(rows: Sequence[Mapping[str, str]]) -> Table:
-    """A table whose headers give way before its numbers do."""
-    table = _table(*rows[0])
-    for i, column in enumerate(table.columns):
-        column.min_width = max(len(list(row.values())[i]) for row in rows)
+    """A table as wide as its values: longer headers stand in two lines."""
+    widths = {column: max(len(row[column]) for row in rows) for column in rows[0]}
+    table = _table(
+        *("\n".join(column.rsplit(" ", 1)) if len(column) > width else column for column, width in widths.items())
+    )
+    for column, width in zip(table.columns, widths.values(), strict=True):
+        column.min_width = width
     for row in rows:
         table.add_row(*row.values())
     return table

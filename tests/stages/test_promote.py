@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -334,6 +336,36 @@ def test_of_two_commands_at_once_one_wins_and_both_are_logged(lab, tmp_path):
     else:
         # One was so slow to begin that it saw the other as champion already, and had to be better than that.
         assert history[2].champion == history[1].version
+
+
+@pytest.mark.slow
+def test_the_commands_show_the_table_and_tell_of_the_new_champion(lab):
+    """`gzflow promote` and `gzflow rollback` through their flows: console, page of the flow run, event."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_", "GZFLOW_"))
+    }
+    environment = kept | {"GZFLOW_HOME": str(lab.settings.home), "COLUMNS": "100"}
+
+    def gzflow(*arguments: str) -> str:
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=140).stdout
+
+    said = gzflow("promote", lab.toml)
+    assert "120 test galaxies in common = 120 scored" in said
+    assert "gzflow-toy version 2: promoted: better" in said
+    assert f"next: gzflow predict {lab.toml}" in said
+    assert max(map(len, said.partition("120 test galaxies")[0].splitlines())) <= 100
+    assert "gzflow-toy version 1: rolled back: version 2 was champion" in gzflow("rollback", lab.toml)
+    with sqlite3.connect(lab.settings.home / "prefect" / "prefect.db") as database:
+        told = [
+            json.loads(resource)["gzflow.message"].partition(":")[0]
+            for (resource,) in database.execute(
+                "select resource from events where event = 'gzflow.champion' order by occurred"
+            )
+        ]
+        pages = [data for (data,) in database.execute("select data from artifact where type = 'markdown'")]
+    assert told == ["gzflow-toy version 2", "gzflow-toy version 1"]
+    assert any("Challenger against champion" in page and "Champion before: version 1." in page for page in pages)
 
 
 @pytest.fixture

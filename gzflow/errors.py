@@ -11,6 +11,7 @@
     │   ├── LossyIds             ids that passed through a float
     │   └── VotesDisagree        answers that do not add up to their published total
     ├── StoreError               the catalog store lacks what a stage needs
+    │   └── StoreUnavailable     its database is away: asking later may help
     ├── CutoutError              one galaxy has no usable image
     │   ├── PermanentCutoutError     asking again will not help
     │   │   ├── NoCoverage           the survey did not observe this position
@@ -142,6 +143,10 @@ class VotesDisagree(CatalogError):
 
 class StoreError(GzflowError):
     """The catalog store lacks what a stage needs."""
+
+
+class StoreUnavailable(StoreError):
+    """The catalog store's database is away; asking later may help."""
 
 
 class CutoutError(GzflowError):

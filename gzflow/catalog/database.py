@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from sqlalchemy import Connection, Engine, Select, Table, create_engine, event
@@ -16,13 +17,23 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from gzflow.errors import StoreError
+from gzflow.errors import StoreError, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Rows a transaction: short enough (about a second) that other writers get their turn, long enough to be fast.
 BATCH = 20_000
 # Ids a query: PostgreSQL allows 65,535 variables, SQLite 32,766.
 IDS = 10_000
 _PATIENCE_S = 30.0
+AWAY_S = 120.0
+"""How long work waits for a PostgreSQL that this process has used before: a restart, a fail-over."""
+_AWAY = (
+    "refused", "starting up", "shutting down", "recovery mode", "closed the connection", "terminating connection",
+    "connection is lost", "connection timeout", "no such file or directory",
+)  # fmt: skip
+_used: set[str] = set()
 # Any number that all gzflow processes share: it serialises the first creation of tables in PostgreSQL.
 _SCHEMA_LOCK = 7_016_235
 
@@ -52,6 +63,34 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self._engine.dispose()
+
+    def persist(self, request: Callable[[], T]) -> T:
+        """What `request` returns; it is made again, whole, while the database is away.
+
+        A database that this process has never reached is not waited for: then its address is wrong, rather.
+
+        Raises
+        ------
+        StoreUnavailable
+            It stayed away.
+        """
+        gone = 0.0
+        while True:
+            try:
+                answer = request()
+            except StoreUnavailable:
+                now = time.monotonic()
+                if self.shown not in _used or (gone and now - gone > AWAY_S):
+                    raise
+                if not gone:
+                    gone = now
+                    logger.warning("the catalog's database is away, waiting up to %.0f s: %s", AWAY_S, self.shown)
+                time.sleep(min(5.0, 0.2 + (now - gone) / 4))
+            else:
+                if gone:
+                    logger.info("the catalog's database is back after %.0f s", time.monotonic() - gone)
+                _used.add(self.shown)
+                return answer
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -106,12 +145,26 @@ class Database:
         try:
             yield
         except DBAPIError as error:
+            if not self.is_sqlite and _is_away(error):
+                raise StoreUnavailable(
+                    "the catalog store's database is away",
+                    where=self.shown,
+                    problems=[str(error.orig)],
+                    expected="a database that answers",
+                    fix="start it, or correct GZFLOW_CATALOG_URL; then run the same command again",
+                ) from error
             raise StoreError(
                 "the catalog store refused",
                 where=self.shown,
                 expected="a database that can be written, and no program that holds its lock for half a minute",
                 fix=f"look at the database's own message: {error.orig}",
             ) from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether the server was not there or went away, in contrast to one that refuses."""
+    said = str(error.orig).lower()
+    return error.connection_invalidated or any(words in said for words in _AWAY)
 
 
 def _parsed(url: str) -> URL:

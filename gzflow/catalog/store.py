@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Self, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import polars as pl
 from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, inspect, or_, select
@@ -19,6 +20,7 @@ from gzflow.errors import StoreError
 from gzflow.surveys.survey import Survey
 from gzflow.tree import DecisionTree
 
+P = ParamSpec("P")
 T = TypeVar("T")
 State = Literal["to-do", "done", "no-coverage", "failed"]
 
@@ -71,11 +73,21 @@ class CutoutRecord:
     attempts: int = 1
 
 
+def _patient(method: Callable[Concatenate[CatalogStore, P], T]) -> Callable[Concatenate[CatalogStore, P], T]:
+    """A method that is called again, from its start, when the database went away: every one can be repeated."""
+
+    @wraps(method)
+    def call(store: CatalogStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return store._database.persist(lambda: method(store, *args, **kwargs))  # noqa: SLF001 - it becomes a method
+
+    return call
+
+
 class CatalogStore:
     """The store behind an SQLAlchemy URL; use it as a context manager.
 
     Every write can be repeated: the same rows again change nothing, new values replace old ones. Several processes
-    may write at once. Rows come back sorted by id.
+    may write at once. Rows come back sorted by id. A PostgreSQL that restarts in the middle is waited for.
 
     Parameters
     ----------
@@ -109,6 +121,7 @@ class CatalogStore:
 
     # --- catalogs
 
+    @_patient
     def upsert_catalog(self, survey: Survey, table: CatalogTable) -> None:
         """Write the galaxies and votes of one catalog file, and its failures.
 
@@ -146,6 +159,7 @@ class CatalogStore:
             )
         self.record_failures(survey.name, table.failures)
 
+    @_patient
     def galaxies(self, survey_name: str, ids: Sequence[str] | None = None) -> pl.DataFrame:
         """Galaxies of a survey: ``id_str``, ``ra``, ``dec`` (degrees), ``pixscale`` (arcsec/pixel), ``image``,
         ``carried`` (JSON); with `ids` those among them that the store knows.
@@ -158,6 +172,7 @@ class CatalogStore:
         self._tree(survey_name)
         return self._rows(schema.galaxies, _GALAXIES, survey_name, ids)
 
+    @_patient
     def votes(self, survey: Survey, ids: Sequence[str] | None = None) -> pl.DataFrame:
         """Votes of a survey: ``id_str`` and one int32 column an answer, in the order of ``survey.tree.answers``.
 
@@ -171,11 +186,13 @@ class CatalogStore:
         columns = {"id_str": _TEXT} | dict.fromkeys(survey.tree.answers, pl.Int32)
         return self._selected(select(table), table, columns, ids)
 
+    @_patient
     def survey_names(self) -> list[str]:
         """Names of all surveys in the store, sorted."""
         with self._database.reading() as connection:
             return sorted(connection.execute(select(schema.surveys.c.survey)).scalars())
 
+    @_patient
     def drop_survey(self, survey_name: str) -> None:
         """Forget a survey: its galaxies, votes, ledger, failures and matches. Image files stay where they are."""
         with self._database.defining() as connection:
@@ -188,12 +205,14 @@ class CatalogStore:
             name = connection.dialect.identifier_preparer.quote(f"votes_{survey_name}")
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
 
+    @_patient
     def record_ingest(self, survey_name: str, source: str, counts: Mapping[str, int]) -> None:
         """Remember the accounting of one catalog file; a second ingest of the file replaces it."""
         row = {"survey": survey_name, "source": source, "counts": json.dumps(dict(counts)), "at": _now()}
         with self._database.writing() as connection:
             self._database.upsert(connection, schema.ingests, [row])
 
+    @_patient
     def ingests(self, survey_name: str) -> pl.DataFrame:
         """Catalog files read into a survey: ``survey``, ``source``, ``counts`` (JSON), ``at`` (UTC)."""
         table = schema.ingests
@@ -203,14 +222,16 @@ class CatalogStore:
 
     # --- cutouts
 
-    def record_cutouts(self, survey_name: str, rows: Iterable[CutoutRecord]) -> None:
+    @_patient
+    def record_cutouts(self, survey_name: str, rows: Sequence[CutoutRecord]) -> None:
         """Write ledger rows; each replaces the galaxy's earlier one, and their attempts add up."""
         now = _now()
-        for records in _chunks(list(rows), BATCH):
+        for records in _chunks(rows, BATCH):
             values = [_writable(record) | {"survey": survey_name, "updated": now} for record in records]
             with self._database.writing() as connection:
                 self._database.upsert(connection, schema.cutouts, values, add=["attempts"])
 
+    @_patient
     def cutouts(
         self, survey_name: str, states: Sequence[State] | None = None, ids: Sequence[str] | None = None
     ) -> pl.DataFrame:
@@ -221,6 +242,7 @@ class CatalogStore:
         where = [] if states is None else [schema.cutouts.c.state.in_(list(states))]
         return self._rows(schema.cutouts, _CUTOUTS, survey_name, ids, *where)
 
+    @_patient
     def pending(self, survey_name: str) -> list[str]:
         """Ids of the galaxies whose image is neither there nor known to be unobtainable, sorted."""
         galaxies, cutouts = schema.galaxies, schema.cutouts
@@ -234,14 +256,16 @@ class CatalogStore:
 
     # --- failures
 
-    def record_failures(self, survey_name: str, failures: Iterable[Failure]) -> None:
+    @_patient
+    def record_failures(self, survey_name: str, failures: Sequence[Failure]) -> None:
         """Write failures; the same galaxy, stage and reason again replaces the detail."""
         now = _now()
-        for some in _chunks(list(failures), BATCH):
+        for some in _chunks(failures, BATCH):
             values = [_writable(failure) | {"survey": survey_name, "at": now} for failure in some]
             with self._database.writing() as connection:
                 self._database.upsert(connection, schema.failures, values)
 
+    @_patient
     def clear_failures(self, survey_name: str, stage: str, ids: Sequence[str] | None = None) -> None:
         """Forget failures of a stage, all of them or those of `ids`."""
         table = schema.failures
@@ -250,6 +274,7 @@ class CatalogStore:
             for some in [None] if ids is None else _chunks(ids):
                 connection.execute(delete(table).where(where if some is None else where & table.c.id_str.in_(some)))
 
+    @_patient
     def failures(self, survey_name: str, stage: str | None = None) -> pl.DataFrame:
         """Failures: ``survey, stage, id_str, reason, detail, at`` (UTC), sorted by stage, id and reason."""
         table = schema.failures
@@ -261,6 +286,7 @@ class CatalogStore:
 
     # --- cross-matches
 
+    @_patient
     def record_crossmatch(
         self, left_survey: str, right_survey: str, radius_arcsec: float, how: str, matches: pl.DataFrame
     ) -> None:
@@ -279,6 +305,7 @@ class CatalogStore:
             for some in _chunks(matches.select(list(_MATCHES)).to_dicts(), BATCH):
                 connection.execute(insert(schema.matches), [pair | row for row in some])
 
+    @_patient
     def crossmatch(self, left_survey: str, right_survey: str) -> pl.DataFrame:
         """Recorded matches: ``left_id, right_id, separation_arcsec``, sorted so.
 
@@ -300,6 +327,7 @@ class CatalogStore:
 
     # --- accounting
 
+    @_patient
     def counts(self, survey_name: str) -> dict[str, int]:
         """Numbers of ``galaxies``, ``with-position``, cutouts by state (``to-do`` with those never looked for), and
         ``failures``.
@@ -325,6 +353,7 @@ class CatalogStore:
 
     # --- inside
 
+    @_patient
     def _prepare(self) -> None:
         """Make the tables once, and refuse a store of another format."""
         with self._database.reading() as connection:

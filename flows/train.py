@@ -39,8 +39,12 @@ def fit(chunk: stage.TrainChunk, settings: Settings) -> stage.TrainSummary:
 
 def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainConfig) -> stage.TrainSummary:
     """The tasks of a training, inside whatever flow is running."""
-    summary = fit(plan_training(survey, settings, pixels, config), settings)
-    artifacts.page("train", f"Model for {summary.survey}", None, [summary.sentence(), f"Folder: `{summary.folder}`"])
+    chunk = plan_training(survey, settings, pixels, config)
+    sizes = ", ".join(f"{n:,} for {split}" for split, n in chunk.n_galaxies.items())
+    artifacts.page("train", "Model in training", None, [f"Galaxies: {sizes}."])
+    summary = fit(chunk, settings)
+    lines = [summary.sentence(), f"Galaxies: {sizes}.", f"Folder: `{summary.folder}`"]
+    artifacts.page("train", f"Model for {summary.survey}", None, lines)
     artifacts.link("train-run", summary.url or "", "MLflow run: parameters, metrics, figures, the model")
     artifacts.table("train-scores", "Scores on the test galaxies", stage.scores(summary))
     artifacts.picture("train-curves", "Loss by epoch", stage.curves_picture(summary))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from gzflow.simulation.survey import SimulatedSurvey
+from tests.flows.prefect_server import PrefectServer, prefect_server
+from tests.flows.webhook import Inbox, inbox
 
 Gzflow = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,3 +66,21 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "labels.csv").write_text("\n".join([*lines, "lost,nowhere.png,1,0"]) + "\n")
     (folder / "rings.toml").write_text(RINGS)
     return folder
+
+
+@pytest.fixture(scope="session")
+def told() -> Iterator[Inbox]:
+    """Where `server` sends its notifications."""
+    with inbox() as box:
+        yield box
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, told: Inbox) -> Iterator[PrefectServer]:
+    """A Prefect server with a worker for pool ``cpu``, the sweep and all automations; MLflow is a SQLite file."""
+    with prefect_server(tmp_path_factory.mktemp("server"), GZFLOW_ALERT_FAILURES="0.01") as running:
+        running.worker("cpu")
+        running.deploy("flows/sweep.py:sweep", "runs", "cpu")
+        apply = "import sys; from datetime import timedelta; from flows.automations import apply"
+        running.python(f"{apply}; apply(sys.argv[1], late=timedelta(seconds=10))", told.url)
+        yield running

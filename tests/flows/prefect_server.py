@@ -96,15 +96,22 @@ class PrefectServer:
         self._started.append(process)
         return process
 
-    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """``python -m ...`` to its end."""
+    def run(self, *command: str) -> str:
+        """What ``python -m ...`` prints."""
+        return self._python("-m", *command)
+
+    def python(self, code: str, *arguments: str) -> str:
+        """What ``python -c ...`` prints."""
+        return self._python("-c", code, *arguments)
+
+    def _python(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", *command],
-            env=self.env | environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False,
+            [sys.executable, *words],
+            env=self.env, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False,
         )  # fmt: skip
-        if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-        return done
+        if done.returncode:
+            raise AssertionError(f"{' '.join(words)}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
 
     def worker(self, pool: str) -> subprocess.Popen[bytes]:
         """A process worker of a pool that is made on the way."""
@@ -120,13 +127,8 @@ class PrefectServer:
             "    name, work_pool_name=pool, parameters=json.loads(parameters), print_next_steps=False)\n"
             "print(deployed)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(REPOSITORY), entrypoint, name, pool, json.dumps(parameters)],
-            env=self.env, cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise AssertionError(done.stderr)
-        return done.stdout.split()[-1]
+        words = (str(REPOSITORY), entrypoint, name, pool, json.dumps(parameters))
+        return self.python(code, *words).split()[-1]
 
     def get(self, path: str) -> Any:
         return httpx.get(f"{self.api}/{path}", timeout=30).raise_for_status().json()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from gzflow.settings import Settings
 from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import train as stage
 from gzflow.training.config import TrainConfig
-from tests.flows.prefect_server import PrefectServer, prefect_server, wait_for
-from tests.flows.webhook import Inbox, inbox
+from tests.flows.prefect_server import PrefectServer, wait_for
+from tests.flows.webhook import Inbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PATIENCE_S = 120
@@ -23,21 +22,6 @@ PATIENCE_S = 120
 
 CONFIG = TrainConfig(epochs=12, patience=12, lr=3e-4, seed=7, batch_size=8)
 PIXELS = 32
-
-
-@pytest.fixture(scope="module")
-def told() -> Iterator[Inbox]:
-    with inbox() as box:
-        yield box
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, told: Inbox) -> Iterator[PrefectServer]:
-    with prefect_server(tmp_path_factory.mktemp("hooks")) as server:
-        server.worker("cpu")
-        server.deploy("flows/sweep.py:sweep", "runs", "cpu")
-        server.run("flows.automations", GZFLOW_WEBHOOK_URL=told.url)
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +105,7 @@ def test_a_killed_training_is_crashed_told_once_and_finished_by_a_retry(
     os.kill(server.flow_process(run).pid, signal.SIGKILL)
     server.wait_for_state(run, "CRASHED", seconds=PATIENCE_S)
     wait_for(lambda: status(settings, run) == "KILLED", PATIENCE_S, "the MLflow run is KILLED")
-    assert server.processes(PREFECT__FLOW_RUN_ID=run) == []
+    wait_for(lambda: not server.processes(PREFECT__FLOW_RUN_ID=run), PATIENCE_S, "no orphan")
     (first,) = wait_for(lambda: told.about(run), PATIENCE_S, "somebody was told")
     assert first["event"] == "prefect.flow-run.Crashed"
     assert (first["run"], first["state"]) == ("train-decals", "Crashed")
@@ -158,8 +142,7 @@ def test_a_killed_training_is_crashed_told_once_and_finished_by_a_retry(
     assert status(settings, run) == "FINISHED"
     assert mlflow_run(settings, run).data.tags["prefect.flow_run_url"] == f"{server.ui}/runs/flow-run/{run}"
     assert [one["type"] for one in server.artifacts(run)].count("markdown") == 1
-    crashes = [one["event"] for one in told.about(run)]
-    assert crashes == ["prefect.flow-run.Crashed"] * 3
+    assert len([one for one in told.about(run) if one["event"] == "prefect.flow-run.Crashed"]) == 3
 
     undisturbed = Settings.load({"GZFLOW_HOME": str(tmp_path / "home")})
     write_shards(undisturbed, drawn, "decals", {"train": 100, "validation": 20, "test": 20})

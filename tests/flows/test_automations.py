@@ -1,0 +1,108 @@
+"""Who is told of what: real events, a real server's automations, and a chat service on loopback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.flows.prefect_server import PrefectServer, wait_for
+from tests.flows.webhook import Inbox
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+PATIENCE_S = 120
+
+APPLY = """
+import json, sys
+from datetime import timedelta
+from prefect.client.orchestration import get_client
+from flows import automations
+names = automations.apply(sys.argv[1] or None, late=timedelta(seconds=int(sys.argv[2])))
+with get_client(sync_client=True) as client:
+    found = {one.name: str(one.id) for one in client.read_automations()}
+    blocks = [one.name for one in client.read_block_documents()]
+print(json.dumps([names, found, blocks]))
+"""
+
+
+def test_a_failed_run_is_told_once_with_its_message(server: PrefectServer, told: Inbox) -> None:
+    ingest = server.deploy("flows/ingest.py:ingest", "decals", "cpu", survey="decals")
+    run = server.submit(ingest, catalog="nowhere.csv")
+    state = server.wait_for_state(run, "FAILED", seconds=PATIENCE_S)["state"]
+    for words in ("SettingsError: ingest of decals cannot begin", "catalog: no such file: nowhere.csv"):
+        assert words in state["message"]
+    (post,) = wait_for(lambda: told.about(run), PATIENCE_S, "somebody was told")
+    assert post["event"] == "prefect.flow-run.Failed"
+    assert (post["run"], post["state"]) == ("ingest-decals", "Failed")
+    assert "no such file: nowhere.csv" in post["message"]
+    assert post["link"] == f"{server.ui}/runs/flow-run/{run}"
+    assert all(words in post["text"] for words in ("ingest-decals", "Failed", post["link"]))
+
+
+def test_too_many_failures_and_a_new_champion_are_told_once(server: PrefectServer, told: Inbox, rings: Path) -> None:
+    """41 galaxies of which one has no image are more than the 1 % that this server's environment allows."""
+    pipeline = server.deploy("flows/pipeline.py:pipeline", "rings", "cpu", survey=str(rings / "rings.toml"))
+    run = server.submit(
+        pipeline,
+        catalog=str(rings / "labels.csv"),
+        images_from=[str(rings / "images")],
+        pixels=32,
+        config={"epochs": 1},
+    )
+    server.wait_for_state(run, "COMPLETED", seconds=2 * PATIENCE_S)
+    posts = wait_for(lambda: len(told.about(run)) > 1 and told.about(run), PATIENCE_S, "somebody was told of both")
+    by_event = {post["event"]: post for post in posts}
+    assert len(posts) == len(by_event) == 2
+    assert by_event["gzflow.failures"]["message"].startswith("ingest of rings: 2.4% failed: 41 in = 40 done + 1 failed")
+    assert by_event["gzflow.champion"]["message"].startswith("gzflow-rings version 1 (champion): test NLL")
+    assert {post["run"] for post in posts} == {"pipeline-rings"}
+    assert {post["link"] for post in posts} == {f"{server.ui}/runs/flow-run/{run}"}
+
+
+def test_a_run_that_nobody_takes_is_told_once(server: PrefectServer, told: Inbox) -> None:
+    server.run("prefect", "work-pool", "create", "nobody", "--type", "process", "--overwrite")
+    run = server.submit(server.deploy("flows/sweep.py:sweep", "waiting", "nobody"))
+    (post,) = wait_for(lambda: told.about(run), PATIENCE_S, "somebody was told")
+    assert post["event"] == "prefect.flow-run.Late"
+    server.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLED", "name": "Cancelled"}, force=True)
+
+
+def test_automations_are_changed_only_where_they_differ(server: PrefectServer, told: Inbox) -> None:
+    """What is not touched keeps the heartbeats that it waits for; automations of other people are left alone."""
+
+    def apply(url: str, late: int) -> tuple[list[str], dict[str, str], list[str]]:
+        names, found, blocks = json.loads(server.python(APPLY, url, str(late)))
+        return names, found, blocks
+
+    stale = {"name": "gzflow: of an older version", "trigger": {"type": "event", "expect": ["x"], "posture": "Reactive",
+             "threshold": 1, "within": 0}, "actions": [{"type": "do-nothing"}]}  # fmt: skip
+    server.post("automations/", **stale)
+    server.post("automations/", **stale | {"name": "mine"})
+    before = {one["name"]: one for one in server.post("automations/filter")}
+    names, found, _ = apply(told.url, 10)
+    after = {one["name"]: one for one in server.post("automations/filter")}
+    assert set(found) == {*names, "mine"}
+    assert all(after[name] == before[name] for name in names)
+
+    names, found, blocks = apply("", 10)
+    assert names == ["gzflow: heartbeat lost"]
+    assert set(found) == {"gzflow: heartbeat lost", "mine"}
+    assert blocks == []
+
+    names, found, blocks = apply(told.url, 10)
+    assert len(names) == 6
+    assert found["gzflow: heartbeat lost"] == after["gzflow: heartbeat lost"]["id"]
+    assert blocks == ["gzflow-webhook"]
+
+
+def test_the_webhooks_address_is_shown_nowhere(server: PrefectServer, told: Inbox) -> None:
+    secret = told.url.rpartition("/")[2]
+    blocks = server.post("block_documents/filter")
+    assert [one["name"] for one in blocks] == ["gzflow-webhook"]
+    for said in (blocks, server.post("automations/filter"), server.post("flow_runs/filter")):
+        assert secret not in json.dumps(said)
+    for log in server.folder.glob("*.log"):
+        assert secret not in log.read_text()
+    for file in (server.folder / "prefect").glob("prefect.db*"):
+        assert secret.encode() not in file.read_bytes()

@@ -58,6 +58,12 @@ class Settings:
                 "MLFLOW_TRACKING_URI names a user: it is stored and shown with runs and deployments, so take that out"
                 " and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
+        problems += [
+            f"{name} has more than one @: a driver would take a part of the password for the host, and show it; write"
+            " an @ in a password as %40"
+            for name, url in (("GZFLOW_CATALOG_URL", catalog_url), ("MLFLOW_TRACKING_URI", tracking_uri))
+            if urlsplit(url).scheme.startswith("postgresql") and url.partition("?")[0].count("@") > 1
+        ]
         if problems:
             raise SettingsError(
                 "the environment is not usable",

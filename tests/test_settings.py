@@ -63,6 +63,14 @@ def test_settings_show_no_password(tmp_path: Path):
         assert str(tmp_path) in shown
 
 
+@pytest.mark.parametrize("name", ["GZFLOW_CATALOG_URL", "MLFLOW_TRACKING_URI"])
+def test_a_password_that_a_driver_would_take_for_a_host_is_refused(name: str, tmp_path: Path):
+    with pytest.raises(SettingsError, match=f"{name}(.|\n)*%40") as caught:
+        Settings.load({name: "postgresql://me:one@hidden@host/db"}, home=tmp_path)
+    assert "hidden" not in str(caught.value)
+    assert Settings.load({name: "postgresql://me:one%40hidden@host/db?x=@"}, home=tmp_path)
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_servers_password_does_not_belong_into_its_address(scheme: str, tmp_path: Path):
     with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:

@@ -25,6 +25,7 @@ from gzflow.tracking.client import connect, tracking_errors
 from gzflow.tracking.patience import Patience
 from gzflow.tracking.registry import Registry
 from gzflow.tracking.run import TrackedRun
+from tests.own_postgres import own_postgres
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,3 +215,29 @@ def test_a_server_that_stays_away_ends_the_run_with_advice(server: Server, setti
     with pytest.raises(TrackingUnavailable, match="gzflow import-run") as caught:
         work()
     assert "away for 3 s" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_database_that_restarts_misses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """MLflow straight on PostgreSQL, without a server between."""
+    pytest.importorskip("psycopg2")
+    caplog.set_level(logging.INFO, "gzflow")
+    with own_postgres() as postgres:
+        uri = f"postgresql+psycopg2://{postgres.place}"
+        settings = Settings.load({"MLFLOW_TRACKING_URI": uri}, home=tmp_path / "home")
+        with TrackedRun(settings, "toy", patience_s=60) as run:
+            for epoch in range(4):
+                if epoch == 1:
+                    postgres.stop("immediate")
+                if epoch == 3:
+                    postgres.start()
+                run.log_metrics({"train_loss": 9.0 - epoch}, step=epoch)
+            postgres.stop()
+            back = threading.Timer(2.0, postgres.start)
+            back.start()
+            run.log_params({"seed": 1})
+            back.join()
+        stored = run.client.get_run(run.id)
+        assert (stored.info.status, stored.data.params) == ("FINISHED", {"seed": "1"})
+        history = run.client.get_metric_history(run.id, "train/loss")
+        assert [(one.step, one.value) for one in history] == [(epoch, 9.0 - epoch) for epoch in range(4)]

@@ -14,10 +14,10 @@ from gzflow.evaluation.comparison import PairedGain, paired_gains
 from gzflow.evaluation.figures import figure_png, paired_gains_figure
 from gzflow.evaluation.selection import usual_floor
 from gzflow.settings import Settings
-from gzflow.stages.leakage import PARENT_TAG
 from gzflow.stages.scoring import SCORES
 from gzflow.tracking.artifacts import read_artifact
 from gzflow.tracking.logged_run import LoggedRun, find_run
+from gzflow.tracking.run import PARENT_TAG
 
 _TAGS = {
     "data": {"gzflow.tree_fingerprint": "tree", "gzflow.shard_fingerprint": "shards"},

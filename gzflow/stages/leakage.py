@@ -22,7 +22,7 @@ from gzflow.sky import count_unpositioned, crossmatch
 from gzflow.stages.run_file import noted_run
 from gzflow.tracking.artifacts import read_artifact, run_tags
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.run import run_exists
+from gzflow.tracking.run import PARENT_TAG, run_exists
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ GALAXIES = "galaxies.parquet"
 """A run's galaxies: ``id_str``, ``ra``, ``dec``, ``split``, and ``stamp``, the side of their pictures in arcsec."""
 LEAK_ARCSEC = 2.0
 """A test galaxy this close to one that was trained on is left out of the scores."""
-PARENT_TAG = "gzflow.parent_model"
 _SEEN: tuple[Split, ...] = ("train", "validation")
 _SCHEMA: dict[str, Any] = {"ra": pl.Float64, "dec": pl.Float64, "stamp": pl.Float64}
 

@@ -22,12 +22,12 @@ from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS, Split
 from gzflow.shards.reader import ShardSet
-from gzflow.stages.leakage import GALAXIES, PARENT_TAG, Leakage, ancestry, find_leaks, write_galaxies
+from gzflow.stages.leakage import GALAXIES, Leakage, ancestry, find_leaks, write_galaxies
 from gzflow.stages.run_file import KEY, claim_run, note_run
 from gzflow.stages.scoring import SCORES, TEST, score_test
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.run import Lineage, TrackedRun, run_exists
+from gzflow.tracking.run import PARENT_TAG, Lineage, TrackedRun, run_exists
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gzflow.errors import TrackingError
-from gzflow.settings import Settings
-from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors, without_password
+from gzflow.settings import Settings, without_password
+from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors
 from gzflow.tracking.succession import ABSENT
 
 if TYPE_CHECKING:

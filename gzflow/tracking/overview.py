@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 from gzflow.settings import Settings
 from gzflow.tracking.client import PREFIX, connect, tracking_errors
+from gzflow.tracking.run import PARENT_TAG
 from gzflow.tracking.succession import ABSENT, DECISION, LoggedDecision, Succession
-
-PARENT_TAG = "gzflow.parent_model"
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of an experiment: MLflow's page opens with its runs, and not with the traces of a language model."""
 LAST_WORDS_S = 5.0
 """Seconds that a run which is interrupted takes to say so."""
+PARENT_TAG = "gzflow.parent_model"
 FLOW_RUN_ID = "prefect.flow_run_id"
 FLOW_RUN_URL = "prefect.flow_run_url"
 """Plain tags: this layer knows no orchestrator, it only notes who asked."""
@@ -62,7 +63,7 @@ class Lineage:
         named = {
             "gzflow.tree_fingerprint": self.tree_fingerprint,
             "gzflow.shard_fingerprint": self.shard_fingerprint,
-            "gzflow.parent_model": self.parent_model,
+            PARENT_TAG: self.parent_model,
             FLOW_RUN_ID: self.flow_run_id,
             FLOW_RUN_URL: self.flow_run_url,
         }

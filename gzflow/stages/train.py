@@ -32,7 +32,7 @@ def plan(survey_name: str, settings: Settings, *, pixels: int | None, config: Tr
     digest = resolved.fingerprint[:8]
     folder = settings.training(survey.name) / f"{shards.fingerprint[:8]}-{digest}"
     # What tells runs apart for people who compare them; the digest, for what else was changed.
-    name = f"{resolved.encoder}-{shards.recipe.pixels}px-seed{resolved.seed}-{digest}"
+    name = f"seed{resolved.seed}-{resolved.encoder}-{shards.recipe.pixels}px-{digest}"
     sizes = {split: shards.n(split) for split in SPLITS}
     return TrainChunk(survey_name, str(shards.folder), str(folder), name, config, sizes)
 

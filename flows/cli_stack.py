@@ -23,7 +23,7 @@ from gzflow.errors import Busy, StackError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
 
-START_S, STOP_S = 300.0, 90.0
+START_S, STOP_S = 600.0, 90.0
 
 
 def up(

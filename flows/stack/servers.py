@@ -29,6 +29,8 @@ def prefect_server(plan: StackPlan) -> Child:
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
         # The browser asks the API under this address; a client's PREFECT_API_URL must not decide it.
         "PREFECT_SERVER_UI_API_URL": f"{_public(plan, plan.prefect.url)}/api",
+        # Notifications link to runs under this one.
+        "PREFECT_UI_URL": _public(plan, plan.prefect.url),
         **quiet(),
     }
     environment = defaults | _without("PREFECT_API_URL", "PREFECT_API_AUTH_STRING") | plan.access.of_prefect_server()

@@ -100,7 +100,7 @@ def test_an_error_is_not_hidden_by_a_store_that_went_away(settings: Settings, ca
         raise mlflow.MlflowException("the database is gone")
 
     def lost() -> None:
-        with TrackedRun(settings, "toy") as run:
+        with TrackedRun(settings, "toy", patience_s=0) as run:
             monkeypatch.setattr(run.client, "set_terminated", gone)
             raise ValueError("the real cause")
 

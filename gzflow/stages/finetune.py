@@ -52,6 +52,8 @@ class FineTunePlan:
     ----------
     folder
         Named by parent, shards and configuration: more label counts or seeds later find what was trained before.
+    name
+        Of the MLflow run.
     config
         With the parent's encoder, stem and input pixels filled in.
     """
@@ -59,6 +61,7 @@ class FineTunePlan:
     survey: str
     shards: str
     folder: str
+    name: str
     parent: ModelRef
     config: FineTuneConfig
     chunks: tuple[TrainChunk, ...]
@@ -102,8 +105,8 @@ class FineTuneSummary:
         parts = [f"{self.tuned.sentence()}, fine-tuned from {self.parent}"]
         if self.gain is not None:
             parts.append(
-                f"{self.gain.mean:+.3f} nats a galaxy over the same budget from scratch"
-                f" (95 %: {self.gain.lower:+.3f} to {self.gain.upper:+.3f})"
+                f"it gains {self.gain.mean:.3f} nats a galaxy on the same budget from scratch"
+                f" (95 %: {self.gain.lower:.3f} to {self.gain.upper:.3f}; above 0 is better)"
             )
         if self.curve is not None and self.curve.labels_saved is not None:
             parts.append(f"{self.curve.labels_saved} for what all of them bring from scratch")
@@ -161,7 +164,8 @@ def plan(options: FineTuneOptions, settings: Settings) -> FineTunePlan:
                 register=not chunks,
             )
         )
-    return FineTunePlan(survey.name, str(shards.folder), str(folder), ref, config, tuple(chunks))
+    name = f"{config.encoder}-{shards.recipe.pixels}px-from-{'-'.join(filter(None, [ref.name, ref.version]))}-{digest}"
+    return FineTunePlan(survey.name, str(shards.folder), str(folder), name, ref, config, tuple(chunks))
 
 
 def find_parent(reference: str, settings: Settings) -> ModelRef:
@@ -231,7 +235,7 @@ def run(
         claimed = claim_run(folder, settings, plan_.survey)
         tags = {"gzflow.kind": "finetune", **claimed.tags}
         with TrackedRun(
-            settings, plan_.survey, name=folder.name, lineage=lineage, tags=tags, run_id=claimed.run_id, folder=folder
+            settings, plan_.survey, name=plan_.name, lineage=lineage, tags=tags, run_id=claimed.run_id, folder=folder
         ) as tracked:
             note_run(folder, tracked, claimed.tags[KEY])
             resolved = plan_.config.resolve(shards.n("train"), shards.recipe)

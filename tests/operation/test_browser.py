@@ -97,6 +97,7 @@ def test_a_bad_value_is_refused_in_the_form(page: Page, operated, screenshots: P
     there.locator("xpath=ancestor::*[contains(@class, 'p-label')][.//input][1]").locator("input").first.fill("0")
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text(re.compile("less than the minimum|greater than or equal")).first).to_be_visible()
+    page.wait_for_timeout(1000)
     page.screenshot(path=screenshots / "prefect-form-refused.png")
     assert len(operated.prefect("/flow_runs/filter", {})) == runs
 

@@ -9,6 +9,7 @@ import typer
 
 from flows import environment
 from flows.console import out
+from flows.guardian import guard
 from gzflow.errors import SettingsError
 from gzflow.settings import Settings
 from gzflow.surveys import load_survey
@@ -38,8 +39,9 @@ SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the sto
 
 
 def start() -> None:
-    """Settle the environment before anything imports Prefect."""
+    """Settle the environment before anything imports Prefect; leave nothing behind, however this ends."""
     environment.prepare(Settings.load())
+    guard()
 
 
 def check_source(

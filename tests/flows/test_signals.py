@@ -135,3 +135,13 @@ def test_other_commands_are_stopped_too(rings: Path, started: Started, command: 
         assert process.wait(60) in {143, -signal.SIGTERM, 0}, said
         assert "Traceback" not in said
         assert left_after(process) == []
+
+
+def test_kill_9_leaves_no_temporary_server(sharded: Path, rings: Path, started: Started) -> None:
+    process = started(
+        "train", rings / "rings.toml", "--epochs", "400", "--seed", "9", "--encoder", "mobilenet_v3_small"
+    )
+    read_until(process, "epoch 1: ")
+    assert any("uvicorn" in " ".join(other.cmdline()) for other in session_of(process))
+    process.kill()
+    assert left_after(process, 30) == []

@@ -115,6 +115,12 @@ class FineTuneConfig(TrainConfig):
     """How to fine-tune: as `TrainConfig`, with other defaults and what is kept of the parent.
 
     Encoder, stem and input pixels are the parent's; a configuration that says otherwise is refused.
+
+    The defaults are what served 200 labels of the simulated sky best, with a DECaLS-like ShuffleNet of five blocks as
+    the parent (test NLL in nats a galaxy, one seed each: 0.2 says little). Hubble-like galaxies, three blocks:
+    43.1 at lr 1e-4, 41.8 at 1e-3, 41.6 at 3e-3; the parent's statistics 41.8 instead of 41.6; dropout 0.2 41.9 instead
+    of 41.6; the head alone 44.2. All blocks instead of three: 0.4 to 0.8 better in four of four comparisons. The new
+    images' mean and standard deviation: 0.1 to 0.6 better in four of five comparisons, 0.2 worse on CANDELS-like ones.
     """
 
     encoder: str = PARENT
@@ -125,14 +131,14 @@ class FineTuneConfig(TrainConfig):
     """Side of what the encoder sees. "auto": the parent's."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the features left out before the head."""
-    lr: Annotated[float, Field(gt=0)] = 1e-4
+    lr: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate of the new head."""
-    blocks: Annotated[int, Field(ge=0)] | Literal["all"] = 3
+    blocks: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
     """Blocks of the encoder that learn, counted from the top; 0 trains the head alone. Below them nothing changes, the
     running statistics included."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     """The learning rate of each block is this share of the rate above it; the head is on top."""
     statistics: Literal["learn", "parent"] = "learn"
     """Of the batch normalisations in the blocks that learn: follow the new images, or stay the parent's."""
-    normalisation: Literal["parent", "shards"] = "parent"
+    normalisation: Literal["parent", "shards"] = "shards"
     """Whose mean and standard deviation the images are scaled by."""

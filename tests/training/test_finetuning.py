@@ -37,7 +37,7 @@ from gzflow.tree import DecisionTree, Question
 
 MakeSet = Callable[..., ShardSet]
 SCRATCH = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16)
-FAST = FineTuneConfig(epochs=2, batch_size=16, lr=1e-3)
+FAST = FineTuneConfig(epochs=2, batch_size=16, blocks=3)
 OTHER = DecisionTree((Question("long", ("yes", "no")), Question("odd", ("yes", "no", "maybe"), ("long=no",))))
 SCRIPT = Path(__file__).with_name("fine_tune_toy.py")
 

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--surveys", nargs="+", default=["hubble", "candels"], choices=["hubble", "candels"])
     parser.add_argument("--labels", nargs="+", type=int, default=[50, 200, 800, 1600], help="the last one is all")
     parser.add_argument("--epochs", nargs="+", type=int, default=[30, 30, 20, 16], help="one a number of labels")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--lr", type=float, default=3e-3, help="of both rivals")
     parser.add_argument("--parent-galaxies", type=int, default=10_000)
     parser.add_argument("--parent-epochs", type=int, default=14)

@@ -45,6 +45,9 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
     if plan.survey != options.survey:
         lines.append(f"Nothing of {options.survey} was ingested yet: these are the demo's simulated galaxies.")
     artifacts.page("predict", f"Predictions for {summary.survey}", counts, lines)
+    model, run = plan.pages
+    artifacts.link("predict-model", model or "", f"{summary.model} version {summary.version}")
+    artifacts.link("predict-run", run or "", "MLflow run that made it")
     if summary.gallery is not None:
         artifacts.picture("predict-gallery", "Top galaxies by answer", summary.gallery.read_bytes())
     return summary

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from gzflow.errors import GzflowError, TransientCutoutError
+from gzflow.errors import GzflowError, StoreUnavailable, TrackingUnavailable, TransientCutoutError
+
+AWAY = (TransientCutoutError, StoreUnavailable, TrackingUnavailable)
+MISTAKES = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
+"""What a program's own errors look like: the same the next time."""
 
 
 def may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect's signature
-    """Whether the same task may succeed later: what gzflow refuses on purpose stays refused."""
+    """Whether the same task may succeed later: what gzflow refuses on purpose stays refused, and so do mistakes."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, TransientCutoutError) or not isinstance(error, GzflowError)
+    return isinstance(error, AWAY) or not isinstance(error, (GzflowError, *MISTAKES))
 
 
 LOCAL: dict[str, Any] = {

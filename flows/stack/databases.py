@@ -29,6 +29,14 @@ def backend_store(home: Path, environ: Mapping[str, str]) -> str:
     return environ.get("MLFLOW_BACKEND_STORE_URI") or (tracking if is_database else own)
 
 
+def missing_store(home: Path, environ: Mapping[str, str]) -> str | None:
+    """MLflow's database, if it is a SQLite file that is not there yet."""
+    uri = backend_store(home, environ)
+    if urlsplit(uri).scheme.split("+")[0] != "sqlite":
+        return None
+    return None if Path(make_url(uri).database or "").exists() else uri
+
+
 def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Row]:
     """A row of the doctor's table for each database."""
     prefect = next((environ[name] for name in PREFECT_VARIABLES if environ.get(name)), None)

@@ -2,7 +2,7 @@
 
 ``python -m flows.stack.furnish pools`` makes work pools and limits and clears away dead runs, ``... deployments`` puts
 up the deployments of prefect.yaml and the automations. A pool or limit that exists is left as it is: somebody may have
-changed it in the UI.
+changed it in the UI. ``... store`` makes MLflow's SQLite file before its server starts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
@@ -21,7 +22,13 @@ from flows.stack.dead_runs import crash_dead_runs
 from flows.stack.plan import ROOT
 from flows.stack.pools import POOLS, worker_name
 from gzflow.settings import Settings
+from gzflow.tracking.client import connect
 from gzflow.tracking.run import end_orphans
+
+
+def store(uri: str) -> None:
+    """Make MLflow's SQLite file, whole or not at all: its server, killed while it makes one, leaves it broken."""
+    connect(replace(Settings.load(), tracking_uri=uri))
 
 
 async def pools() -> None:
@@ -63,7 +70,10 @@ def deployments() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "pools":
+    what, *arguments = sys.argv[1:]
+    if what == "store":
+        store(*arguments)
+    elif what == "pools":
         asyncio.run(pools())
     else:
         deployments()

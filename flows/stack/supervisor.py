@@ -14,6 +14,7 @@ from types import FrameType
 import psutil
 
 from flows.stack import process
+from flows.stack.databases import missing_store
 from flows.stack.plan import ROOT, StackPlan
 from flows.stack.pools import POOLS, worker
 from flows.stack.process import Child
@@ -117,6 +118,8 @@ class Supervisor:
         if not plan.prefect.joined:
             starting.append((self._watch(prefect_server(plan)), lambda: plan.prefect.answers("/health")))
         if not plan.mlflow.joined:
+            if not_yet := missing_store(plan.home, os.environ):
+                self._furnish("store", not_yet)
             starting.append((self._watch(mlflow_server(plan)), lambda: plan.mlflow.answers("/health")))
         self._write(ready=False)
         for child, answers in starting:
@@ -142,10 +145,10 @@ class Supervisor:
                 how = f"ended with status {ended}" if ended is not None else f"does not answer within {START_S:.0f} s"
                 raise did_not_start(child, how)
 
-    def _furnish(self, what: str) -> None:
+    def _furnish(self, what: str, *arguments: str) -> None:
         child = Child(
             f"furnish {what}",
-            [sys.executable, "-m", "flows.stack.furnish", what],
+            [sys.executable, "-m", "flows.stack.furnish", what, *arguments],
             self.plan.clients,
             ROOT,
             self.plan.logs / f"{what}.log",

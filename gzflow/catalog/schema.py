@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Text
+from sqlalchemy.types import TypeEngine
 
 from gzflow.errors import StoreError
 from gzflow.tree import DecisionTree
@@ -11,16 +14,16 @@ FORMAT_VERSION = 1
 metadata = MetaData()
 
 
-def _table(name: str, *columns: Column[object]) -> Table:
+def _table(name: str, *columns: Column[Any]) -> Table:
     # Rows lie in the order of their key: a survey's rows are read in one sweep, and the key is stored once.
     return Table(name, metadata, *columns, sqlite_with_rowid=False)
 
 
-def _key(name: str) -> Column[object]:
+def _key(name: str) -> Column[Any]:
     return Column(name, Text, primary_key=True)
 
 
-def _column(name: str, kind: type = Text, *, nullable: bool = True) -> Column[object]:
+def _column(name: str, kind: type[TypeEngine[Any]] = Text, *, nullable: bool = True) -> Column[Any]:
     return Column(name, kind, nullable=nullable)
 
 

@@ -99,7 +99,13 @@ class PredictChunk:
 
 @dataclass(frozen=True)
 class PredictPlan:
-    """A pinned run."""
+    """A pinned run.
+
+    Attributes
+    ----------
+    pages
+        Of the model version and of the run that made it, where a server shows them.
+    """
 
     survey: str
     shards: str
@@ -107,6 +113,7 @@ class PredictPlan:
     pinned: Mapping[str, Any]
     chunks: tuple[PredictChunk, ...]
     n_galaxies: int
+    pages: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,8 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
         )
         for entry in shards.entries()
     )
-    return PredictPlan(survey_name, str(shards.folder), str(folder), pinned, chunks, shards.n())
+    pages = registry.pages(ref.name, ref.version) if ref.version else (None, None)
+    return PredictPlan(survey_name, str(shards.folder), str(folder), pinned, chunks, shards.n(), pages)
 
 
 def alone(plan_: PredictPlan) -> AbstractContextManager[None]:

@@ -159,16 +159,20 @@ class TrainSummary:
 
     def sentence(self) -> str:
         """One line for people, with the baselines."""
-        scores = (
-            f"test NLL {self.loss:.3f} (constant Dirichlet {self.constant:.3f}, majority answer {self.majority:.3f};"
-            f" {self.n_test:,} galaxies)"
-            if self.n_test
-            else "no test galaxy has votes, so it has no score"
-        )
+        scores = score_words(self.n_test, self.loss, self.constant, self.majority)
         if self.guard_unknown:
             scores += "; the parent may have seen some of them"
         who = f"{self.model} version {self.version} ({self.alias or 'no alias'})" if self.model else self.name
         return f"{who}: {scores}"
+
+
+def score_words(n_test: int, loss: float, constant: float, majority: float) -> str:
+    """A score with its baselines and its sample."""
+    if not n_test:
+        return "no test galaxy has votes, so it has no score"
+    return (
+        f"test NLL {loss:.3f} (constant Dirichlet {constant:.3f}, majority answer {majority:.3f}; {n_test:,} galaxies)"
+    )
 
 
 def run_training(
@@ -386,12 +390,17 @@ def conclude(
     for name in (GALAXIES, SCORES):
         run.log_file(folder / name)
     model = version = alias = ""
+    total = evaluation.total if evaluation else None
     if chunk.register:
         tags = {PARENT_TAG: start.uri} if start else None
-        ref = run.patience.ask("register the model", lambda: Registry(settings).register(result.folder, run, tags=tags))
+        words = score_words(*((total.n, total.nll, total.nll_constant, total.nll_majority) if total else (0, 0, 0, 0)))
+        description = f"{chunk.name}: {words}" + (f"; fine-tuned from {start.uri}" if start else "")
+        ref = run.patience.ask(
+            "register the model",
+            lambda: Registry(settings).register(result.folder, run, tags=tags, description=description),
+        )
         model, version = ref.name, str(ref.version)
         alias = _alias(Registry(settings), origin.survey, version)
-    total = evaluation.total if evaluation else None
     return TrainSummary(
         survey=origin.survey,
         name=chunk.name,

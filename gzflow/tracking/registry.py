@@ -72,11 +72,13 @@ class Registry:
         self.settings = settings
         self.client: MlflowClient = connect(settings)
 
-    def register(self, model_folder: Path, run: TrackedRun, *, tags: Mapping[str, str] | None = None) -> ModelRef:
+    def register(
+        self, model_folder: Path, run: TrackedRun, *, tags: Mapping[str, str] | None = None, description: str = ""
+    ) -> ModelRef:
         """Register a saved model as a version of ``gzflow-<survey>`` of the run's survey.
 
         The first model of a survey becomes its champion; later ones become the challenger, which another step may
-        promote. The decision is a tag of version and run.
+        promote. The decision is a tag of version and run. `description` is what people read on the model's page.
         """
         from gzflow.model.morphology import Morphology
 
@@ -102,7 +104,12 @@ class Registry:
             server = is_server(self.settings.tracking_uri)
             source = f"models:/{model_id}" if server else self.client.get_logged_model(model_id).artifact_location
             made = self.client.create_model_version(
-                name, source=source, run_id=run.id, tags=facts | {MODEL_ID: model_id}, model_id=model_id
+                name,
+                source=source,
+                run_id=run.id,
+                tags=facts | {MODEL_ID: model_id},
+                model_id=model_id,
+                description=description,
             )
             return self._named(run, name, str(made.version))
 
@@ -129,14 +136,21 @@ class Registry:
         return Succession(self.client, self.settings, survey)
 
     def pages(self, name: str, version: str) -> tuple[str | None, str | None]:
-        """Pages of a model version and of the run that made it, where a server shows them."""
+        """Pages of a model version and of the run that made it, where a server shows them and they are still there."""
+        from mlflow.exceptions import MlflowException
+
         if not is_server(self.settings.tracking_uri):
             return None, None
         home = f"{without_password(self.settings.tracking_uri).rstrip('/')}/#"
         with tracking_errors("look up the model's run", self.settings):
             run_id = self.client.get_model_version(name, version).run_id
-            experiment = self.client.get_run(run_id).info.experiment_id if run_id else None
-        run = f"{home}/experiments/{experiment}/runs/{run_id}" if run_id else None
+            try:
+                experiment = self.client.get_run(run_id).info.experiment_id if run_id else None
+            except MlflowException as error:
+                if error.error_code not in ABSENT:
+                    raise
+                experiment = None
+        run = f"{home}/experiments/{experiment}/runs/{run_id}" if experiment else None
         return f"{home}/models/{name}/versions/{version}", run
 
     def set_alias(self, survey: str, alias: Alias, version: str) -> None:

@@ -142,7 +142,8 @@ def test_a_killed_training_is_crashed_told_once_and_finished_by_a_retry(
     assert status(settings, run) == "FINISHED"
     assert mlflow_run(settings, run).data.tags["prefect.flow_run_url"] == f"{server.ui}/runs/flow-run/{run}"
     assert [one["type"] for one in server.artifacts(run)].count("markdown") == 1
-    assert len([one for one in told.about(run) if one["event"] == "prefect.flow-run.Crashed"]) == 3
+    crashes = [one["message"] for one in told.about(run) if one["event"] == "prefect.flow-run.Crashed"]
+    assert len(crashes) == 3, crashes
 
     undisturbed = Settings.load({"GZFLOW_HOME": str(tmp_path / "home")})
     write_shards(undisturbed, drawn, "decals", {"train": 100, "validation": 20, "test": 20})

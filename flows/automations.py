@@ -140,13 +140,17 @@ def _notify(word: str, description: str, block: Any, payload: str, **trigger: An
 
 
 def _payload(**values: str) -> str:
-    """A JSON object whose values are Jinja expressions; ``text`` is what chat services show."""
+    """A JSON object whose values are Jinja expressions.
+
+    ``text`` is what chat services show. ``id`` is the event's: a server in distress may deliver a notification twice.
+    """
     return "{" + ", ".join(f"{json.dumps(key)}: {{{{ ({value}) | tojson }}}}" for key, value in values.items()) + "}"
 
 
 _RUN_PAYLOAD = _payload(
     text="[flow_run.name, flow_run.state.name, flow_run.state.message or '', flow_run | ui_url] | join(' · ')",
     event="event.event",
+    id="event.id | string",
     run="flow_run.name",
     state="flow_run.state.name",
     message="flow_run.state.message or ''",
@@ -155,6 +159,7 @@ _RUN_PAYLOAD = _payload(
 _EVENT_PAYLOAD = _payload(
     text="[event.resource['gzflow.message'], flow_run | ui_url] | join(' · ')",
     event="event.event",
+    id="event.id | string",
     run="flow_run.name",
     state="flow_run.state.name",
     message="event.resource['gzflow.message']",

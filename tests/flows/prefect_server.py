@@ -107,7 +107,7 @@ class PrefectServer:
     def _python(self, *words: str) -> str:
         done = subprocess.run(
             [sys.executable, *words],
-            env=self.env, cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False,
+            env=self.env, cwd=REPOSITORY, capture_output=True, text=True, timeout=500, check=False,
         )  # fmt: skip
         if done.returncode:
             raise AssertionError(f"{' '.join(words)}\n{done.stdout}\n{done.stderr}")

@@ -44,6 +44,9 @@ app = typer.Typer(
 )
 
 
+STEPS, MODELS, STACK, LOOK = "From a survey to a catalogue", "Models", "Servers and workers", "What there is"
+
+
 @app.callback(invoke_without_command=True)
 def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -51,7 +54,7 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def ingest(
     survey: SurveyArgument,
     catalog: CatalogOption = None,
@@ -79,7 +82,7 @@ def ingest(
     next_step(f"gzflow shard {survey}")
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def crossmatch(
     left: Annotated[str, typer.Argument(help="An ingested survey.")],
     right: Annotated[str, typer.Argument(help="Another one.")],
@@ -98,7 +101,7 @@ def crossmatch(
     out.print(f"[bold]{summary.n_matches:,}[/] pairs: {summary.file}")
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def shard(
     survey: SurveyArgument,
     pixels: SidePixels = 300,
@@ -117,7 +120,7 @@ def shard(
     next_step(f"gzflow train {survey}")
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def train(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
@@ -136,7 +139,7 @@ def train(
     next_step(f"gzflow predict {survey}")
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def predict(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
@@ -173,7 +176,7 @@ def predict(
     out.print(summary.sentence())
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def pipeline(
     survey: SurveyArgument,
     catalog: CatalogOption = None,
@@ -203,7 +206,7 @@ def pipeline(
     look_at(summary)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS)
 def demo(
     galaxies: Annotated[int, typer.Option(min=50, help="Simulated galaxies.")] = 2000,
     epochs: EpochsOption = None,
@@ -218,7 +221,7 @@ def demo(
     look_at(summary)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty: all in the store.")] = None) -> None:
     """What is in the store, the shards and the predictions."""
     from gzflow.stages.status import status as look
@@ -246,7 +249,7 @@ def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty:
             out.print(f"{row.survey}: {n:,} {reason}; see {settings.reports(row.survey) / 'failures.csv'}")
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def surveys() -> None:
     """The shipped surveys."""
     table = Table("name", "survey", "questions", "answers", "images", "licence", box=None)
@@ -264,14 +267,14 @@ def surveys() -> None:
     out.print("\nYours: one TOML file, see docs/surveys.md; then use its path as the survey.")
 
 
-app.command()(cli_finetune.finetune)
-app.command()(cli_import.import_run)
-app.command()(cli_models.promote)
-app.command()(cli_models.rollback)
-app.command()(cli_models.models)
-app.command()(cli_models.compare)
-app.command()(cli_stack.up)
-app.command()(cli_stack.down)
+app.command(rich_help_panel=MODELS)(cli_finetune.finetune)
+app.command(rich_help_panel=MODELS)(cli_import.import_run)
+app.command(rich_help_panel=MODELS)(cli_models.promote)
+app.command(rich_help_panel=MODELS)(cli_models.rollback)
+app.command(rich_help_panel=MODELS)(cli_models.models)
+app.command(rich_help_panel=MODELS)(cli_models.compare)
+app.command(rich_help_panel=STACK)(cli_stack.up)
+app.command(rich_help_panel=STACK)(cli_stack.down)
 
 
 def main() -> None:

@@ -59,9 +59,10 @@ def constant_nll(shards: ShardSet) -> float:
 def scored(shards: ShardSet, config: TrainConfig, folder: Path, parent: Path | None = None) -> dict[str, Any]:
     """Train, score, and keep the scores; or the scores that were kept."""
     path = folder / "result.json"
+    # A finished run is read back; one of another configuration is refused.
+    result = train(shards, config, folder, parent=parent)
     if path.is_file():
         return dict(json.loads(path.read_text()))
-    result = train(shards, config, folder, parent=parent)
     seconds = sum(epoch["seconds"] for epoch in result.history)
     scores = {
         "nll": test_nll(result.model, shards).tolist(),
@@ -91,7 +92,7 @@ def points_of(shards: ShardSet, parent: Path, given: argparse.Namespace) -> list
                 ("finetuned", FineTuneConfig(**budget), parent),
             )
             for kind, config, start in rivals:
-                folder = given.work / f"{shards.survey}-{kind}-{labels}-{seed}"
+                folder = given.work / f"{shards.survey}-{kind}-{labels}x{epochs}-{seed}"
                 nll = np.array(scored(shards, config, folder, start)["nll"])
                 points.append(CurvePoint(kind, labels, seed, nll))
     return points

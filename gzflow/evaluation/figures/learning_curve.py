@@ -9,7 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from gzflow.evaluation.figures.style import BLUE, INK, MUTED, ORANGE, SMALL, heading, label_ends, new_figure, plain_axes
+from gzflow.evaluation.figures.style import (
+    BLUE,
+    INK,
+    MUTED,
+    NORMAL,
+    ORANGE,
+    SMALL,
+    heading,
+    label_ends,
+    new_figure,
+    plain_axes,
+)
 from gzflow.evaluation.learning_curve import LabelsSaved, LearningCurve, Level
 
 
@@ -75,18 +86,13 @@ def _limit(axes: Axes, curve: LearningCurve) -> None:
 
 
 def _arrow(axes: Axes, saved: LabelsSaved) -> None:
-    """From all labels from scratch to where the fine-tune stands, with the words for it."""
+    """From all labels from scratch to where the fine-tune does as well; the words where falling curves leave room."""
     if np.isfinite(saved.needed) and saved.needed < saved.scratch_labels:
         end, start = (saved.needed, saved.nll), (saved.scratch_labels, saved.nll)
-        style = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.1, "shrinkA": 4, "shrinkB": 3}
+        style = {"arrowstyle": "-|>", "color": INK, "linewidth": 1.2, "shrinkA": 4, "shrinkB": 3}
         axes.annotate("", end, start, arrowprops=style, zorder=4)
-        place = (float(np.sqrt(saved.needed * saved.scratch_labels)), saved.nll)
-        axes.annotate(
-            str(saved), place, xytext=(0, 5), textcoords="offset points", ha="center", va="bottom", fontsize=SMALL,
-            color=INK, fontweight="bold", bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1.2},
-        )  # fmt: skip
-    else:
-        axes.annotate(
-            f"fine-tuned: {saved}", (0.985, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=SMALL,
-            color=INK,
-        )  # fmt: skip
+    axes.annotate(
+        f"fine-tuned: {saved}\nfor what {saved.scratch_labels:,} bring from scratch", (0.02, 0.04),
+        xycoords="axes fraction", va="bottom", fontsize=NORMAL, color=INK, linespacing=1.35,
+        bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1.2},
+    )  # fmt: skip

@@ -107,7 +107,7 @@ def table(curve: LearningCurve) -> str:
 
 
 def _mean(level: Level) -> str:
-    return f"{level.mean:.2f} ± {level.upper - level.mean:.2f}"
+    return f"{level.mean:.2f}" + (f" ± {level.upper - level.mean:.2f}" if len(level.values) > 1 else "")
 
 
 def main() -> None:

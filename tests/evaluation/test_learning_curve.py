@@ -176,3 +176,35 @@ def test_the_picture_says_what_was_tried_and_what_it_saves(gain: float) -> None:
 
 def test_a_picture_of_one_model() -> None:
     assert figure_png(learning_curve_figure(learning_curve([CurvePoint("scratch", 50, 0, 30.0)])))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_of_the_labels_saved_holds_the_truth_as_often_as_it_says(seeds: int):
+    rng = np.random.default_rng(seeds)
+    labels, lead, slope = (50, 200, 800, 1600), 1.5, 1.2
+    truth = 1600 * np.exp(-lead / slope)
+    held = 0
+    for _ in range(60):
+        points = [
+            CurvePoint(kind, n, seed, 45 - slope * np.log(n / 50) - lead * (kind == "finetuned") + rng.normal(0, 0.3))
+            for kind in ("finetuned", "scratch")
+            for n in labels
+            for seed in range(seeds)
+        ]
+        saved = learning_curve(points, resamples=400).labels_saved
+        assert saved is not None
+        held += saved.lower <= truth <= saved.upper
+    assert held >= 51  # 95 % of 60 are 57; fewer than 51 would be chance once in a thousand
+
+
+def test_a_single_seed_gives_no_interval():
+    rng = np.random.default_rng(1)
+    points = [
+        CurvePoint(kind, n, 1, rng.normal(40 - np.log(n) - (kind == "finetuned"), 1, 300))
+        for kind in ("finetuned", "scratch")
+        for n in (50, 400)
+    ]
+    saved = learning_curve(points, resamples=200).labels_saved
+    assert saved is not None
+    assert np.isnan([saved.lower, saved.upper]).all()
+    assert "(" not in str(saved)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from pydantic import ValidationError
 from rich.console import Console
 
-from gzflow.errors import GzflowError
+from gzflow.errors import GzflowError, StackError
+from gzflow.settings import without_password
 from gzflow.terminal import INTERRUPTED, REFUSED, STOPPED, TERMINATED, leave_on_sigterm
+
+UNREACHABLE = "Failed to reach API"
+"""What Prefect says, in a plain RuntimeError, when no server answers."""
 
 # Paths and commands are for copying: they must not be broken into lines.
 out = Console(highlight=False, soft_wrap=True)
@@ -40,11 +46,21 @@ class _OneLine(logging.Formatter):
         return super().format(plain).splitlines()[0]
 
 
-def _is_the_users(error: Exception) -> bool:
-    """Whether the message alone says what to change: a wrong option, an unusable folder, a server that is not there."""
-    if isinstance(error, RuntimeError):
-        return "Failed to reach API" in str(error)
-    return not isinstance(error, OSError) or error.filename is not None
+def _no_server(said: str) -> StackError:
+    """Prefect's word that its server is away, with what to do about it."""
+    address = os.environ.get("PREFECT_API_URL")
+    return StackError(
+        "the Prefect server does not answer",
+        where=f"PREFECT_API_URL={without_password(address)}" if address else said,
+        expected="a running server, or no PREFECT_API_URL: then the command brings its own",
+        fix="start it with `gzflow up`, or correct or unset PREFECT_API_URL",
+    )
+
+
+def _refuse(error: Exception) -> NoReturn:
+    err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
+    err.print(str(error), markup=False)
+    sys.exit(REFUSED)
 
 
 @contextmanager
@@ -58,15 +74,16 @@ def explained_errors() -> Iterator[None]:
     try:
         yield
     except GzflowError as error:
-        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(str(error), markup=False)
-        sys.exit(REFUSED)
-    except (ValidationError, OSError, RuntimeError) as error:
-        if not _is_the_users(error):
+        _refuse(error)
+    except (ValidationError, OSError) as error:
+        # The message alone says what to change: a wrong option, an unusable folder.
+        if isinstance(error, OSError) and error.filename is None:
             raise
-        err.print(f"[bold red]{type(error).__name__}[/]: ", end="")
-        err.print(str(error), markup=False)
-        sys.exit(REFUSED)
+        _refuse(error)
+    except RuntimeError as error:
+        if UNREACHABLE not in str(error):
+            raise
+        _refuse(_no_server(str(error)))
     except (SystemExit, KeyboardInterrupt) as end:
         code = end.code if isinstance(end, SystemExit) else INTERRUPTED
         if code in {INTERRUPTED, TERMINATED}:

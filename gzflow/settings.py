@@ -47,6 +47,8 @@ class Settings:
         problems = []
         if root.exists() and not root.is_dir():
             problems.append(f"GZFLOW_HOME is a file: {root}")
+        # SQLite files are named by URLs, where these end the path or stand for another character.
+        problems += [f"GZFLOW_HOME has a {bad} in its path: {root}" for bad in "?#%" if bad in str(root)]
         catalog_url = environ.get("GZFLOW_CATALOG_URL") or f"sqlite:///{root / 'catalog.db'}"
         if urlsplit(catalog_url).scheme.split("+")[0] not in {"sqlite", "postgresql"}:
             problems.append(f"GZFLOW_CATALOG_URL is neither sqlite nor postgresql: {without_password(catalog_url)}")
@@ -68,7 +70,7 @@ class Settings:
             raise SettingsError(
                 "the environment is not usable",
                 problems=problems,
-                expected="GZFLOW_HOME=<folder>, GZFLOW_CATALOG_URL=sqlite:///... or postgresql+psycopg://...,"
+                expected="GZFLOW_HOME=<folder without ?, # and %>, GZFLOW_CATALOG_URL=sqlite:///... or postgresql+psycopg://...,"
                 " MLFLOW_TRACKING_URI=sqlite:///... or http://...",
                 fix="unset the variable to get the default under GZFLOW_HOME",
             )

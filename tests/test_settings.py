@@ -38,6 +38,13 @@ def test_all_problems_in_one_message_without_the_password(tmp_path: Path):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("bad", "?#%")
+def test_a_home_that_a_url_would_misread_is_refused(tmp_path: Path, bad: str):
+    with pytest.raises(SettingsError, match="expected: GZFLOW_HOME=<folder without") as caught:
+        Settings.load({"GZFLOW_HOME": str(tmp_path / f"50{bad}20lab")})
+    assert caught.value.problems == (f"GZFLOW_HOME has a {bad} in its path: {tmp_path}/50{bad}20lab",)
+
+
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1), st.sampled_from(["me", ""]))
 def test_no_password_of_a_database_is_shown_whatever_it_is_made_of(ending: str, user: str):
     password = f"hidden{ending}"

@@ -30,6 +30,8 @@ WEBHOOK_VARIABLE = "GZFLOW_WEBHOOK_URL"
 SWEEP = "sweep/runs"
 LATE = timedelta(minutes=10)
 """A run that waits this long for a worker is news; one that waits for its turn for a moment is not."""
+ONCE = timedelta(seconds=10)
+"""A busy server may see one event twice; what happened to a run within this time of what was told is the same thing."""
 ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
@@ -130,7 +132,8 @@ def _notifications(block: Any, late: timedelta) -> list[AutomationCore]:
 
 
 def _notify(word: str, description: str, block: Any, payload: str, **trigger: Any) -> AutomationCore:
-    trigger = {"posture": Posture.Reactive, "threshold": 1, "for_each": {"prefect.resource.id"}} | trigger
+    each = {"prefect.resource.id", "gzflow.stage"}
+    trigger = {"posture": Posture.Reactive, "threshold": 1, "for_each": each, "within": ONCE} | trigger
     return AutomationCore(
         name=f"{PREFIX}{word}",
         description=description,
@@ -142,7 +145,7 @@ def _notify(word: str, description: str, block: Any, payload: str, **trigger: An
 def _payload(**values: str) -> str:
     """A JSON object whose values are Jinja expressions.
 
-    ``text`` is what chat services show. ``id`` is the event's: a server in distress may deliver a notification twice.
+    ``text`` is what chat services show. ``id`` is the event's: a server in distress may POST it twice after all.
     """
     return "{" + ", ".join(f"{json.dumps(key)}: {{{{ ({value}) | tojson }}}}" for key, value in values.items()) + "}"
 

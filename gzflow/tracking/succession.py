@@ -296,7 +296,12 @@ class Succession:
 
     def _complete(self, proposal: LoggedDecision) -> LoggedDecision:
         """The decision after its move; doing it twice does no harm."""
-        if self.champion() == proposal.champion:
+        now = self.champion()
+        if now not in {proposal.champion, proposal.version}:  # moved by hand since
+            decision = self._log(_too_late(proposal, now))
+            self._untag(proposal.version, _INTENT + proposal.id)
+            return decision
+        if now == proposal.champion:
             self._set_champion(proposal.version)
         if self.alias("challenger") == proposal.version:
             with tracking_errors("take away an alias", self.settings):

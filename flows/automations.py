@@ -1,7 +1,8 @@
 """Automations as code: who is told when a run fails, crashes, is late or loses galaxies, and what ends the dead ones.
 
 `apply` makes a server's automations those of this file: it adds, changes and removes by name, so that it may be run
-again at every start: ``python -m flows.automations`` does it for the server of ``PREFECT_API_URL``.
+again at every start: ``python -m flows.automations`` does it for the server of ``PREFECT_API_URL``, and with
+``--without-webhook`` it removes the notifications.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -37,20 +39,22 @@ HEARTBEAT = "prefect.flow-run.heartbeat"
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
-def apply(webhook: str | None = None, *, late: timedelta = LATE) -> list[str]:
+def apply(webhook: str | None = None, *, late: timedelta = LATE, silent: bool = False) -> list[str]:
     """Names of the automations that the server has now, of those that this file owns.
 
     Parameters
     ----------
     webhook
-        Where notifications are POSTed to; None (and no ``GZFLOW_WEBHOOK_URL``) means nobody is told. The server keeps
-        the URL as the secret of a block.
+        Where notifications are POSTed to. The server keeps the URL as the secret of a block; None (and no
+        ``GZFLOW_WEBHOOK_URL``) means the one that it keeps, or nobody.
     late
         How long a run may wait before somebody is told; 10 s at least.
+    silent
+        Tell nobody from now on: the notifications and the block go.
     """
-    webhook = webhook or os.environ.get(WEBHOOK_VARIABLE) or None
+    block = None if silent else _block(webhook or os.environ.get(WEBHOOK_VARIABLE))
     with get_client(sync_client=True) as client:
-        wanted = [_zombies(client), *(_notifications(_save_block(webhook), late) if webhook else [])]
+        wanted = [_zombies(client), *(_notifications(block, late) if block else [])]
         known: dict[str, list[Any]] = {}
         for one in client.read_automations():
             known.setdefault(one.name, []).append(one)
@@ -59,14 +63,15 @@ def apply(webhook: str | None = None, *, late: timedelta = LATE) -> list[str]:
             if not here:
                 client.create_automation(automation)
             elif not _same(automation, here[0]):
-                # Only what differs is touched: a changed automation forgets what it is waiting for.
-                client.update_automation(here[0].id, automation)
+                # Only what differs is touched: a changed automation forgets what it is waiting for. One that somebody
+                # switched off stays off.
+                client.update_automation(here[0].id, automation.model_copy(update={"enabled": here[0].enabled}))
             for double in here[1:]:
                 client.delete_automation(double.id)
         for name, stale in known.items():
             for one in stale if name.startswith(PREFIX) else ():
                 client.delete_automation(one.id)
-    if not webhook:
+    if silent:
         _forget_block()
     return [automation.name for automation in wanted]
 
@@ -170,15 +175,15 @@ _EVENT_PAYLOAD = _payload(
 )
 
 
-def _save_block(url: str) -> Any:
-    """Id of the block that keeps the URL; saved again only when it is another one."""
+def _block(url: str | None) -> Any:
+    """Id of the block that keeps the URL, saved again only when it is another one; None when there is no URL."""
     try:
         stored = Webhook.load(BLOCK)
     except ValueError:  # what Prefect says when there is none
         stored = None
-    if stored is None or stored.url.get_secret_value() != url:
+    if url and (stored is None or stored.url.get_secret_value() != url):
         return Webhook(url=url, method="POST").save(BLOCK, overwrite=True)
-    return stored._block_document_id  # noqa: SLF001 - Prefect has no public name for it
+    return stored and stored._block_document_id  # noqa: SLF001 - Prefect has no public name for it
 
 
 def _forget_block() -> None:
@@ -187,8 +192,8 @@ def _forget_block() -> None:
 
 
 def _same(wanted: AutomationCore, known: Any) -> bool:
-    """Whether the server has it just so; ids that the server adds to triggers do not count."""
-    return _covers(known.model_dump(mode="json"), wanted.model_dump(mode="json"))
+    """Whether the server has it just so, on or off; ids that the server adds to triggers do not count."""
+    return _covers(known.model_dump(mode="json"), wanted.model_dump(mode="json", exclude={"enabled"}))
 
 
 def _covers(known: Any, wanted: Any) -> bool:
@@ -204,4 +209,8 @@ def _covers(known: Any, wanted: Any) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(apply()) + "\n")
+    parser = ArgumentParser(
+        prog="python -m flows.automations", description="Make a server's automations those of gzflow."
+    )
+    parser.add_argument("--without-webhook", action="store_true", help="remove the notifications and their address")
+    sys.stdout.write("\n".join(apply(silent=parser.parse_args().without_webhook)) + "\n")

@@ -1,8 +1,8 @@
 """Give the Prefect server what gzflow needs of it. Runs as a process of its own, because it imports Prefect.
 
 ``python -m flows.stack.furnish pools`` makes work pools and limits and clears away dead runs, ``... deployments`` puts
-up the deployments of prefect.yaml and the automations. A pool or limit that exists is left as it is: somebody may have
-changed it in the UI. ``... store`` makes MLflow's SQLite file before its server starts.
+up the deployments of prefect.yaml and the automations. A pool, limit or schedule that exists is left as it is: somebody
+may have changed it in the UI. ``... store`` makes MLflow's SQLite file before its server starts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flows.politeness import CUTOUTS, SLOTS
+from flows.stack import kept
 from flows.stack.dead_runs import crash_dead_runs
 from flows.stack.plan import ROOT
 from flows.stack.pools import POOLS, worker_name
@@ -65,7 +66,12 @@ def deployments() -> None:
     """Put every deployment of prefect.yaml on the server, and the automations that refer to them."""
     from flows import automations
 
-    subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
+    with get_client(sync_client=True) as client:
+        before = kept.choices(client)
+        try:
+            subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], cwd=ROOT, check=True)
+        finally:
+            kept.restore(client, before)
     sys.stdout.write("\n  ".join(["automations:", *automations.apply()]) + "\n")
 
 

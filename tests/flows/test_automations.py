@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.flows.prefect_server import PrefectServer, wait_for
@@ -18,7 +19,7 @@ import json, sys
 from datetime import timedelta
 from prefect.client.orchestration import get_client
 from flows import automations
-names = automations.apply(sys.argv[1] or None, late=timedelta(seconds=int(sys.argv[2])))
+names = automations.apply(sys.argv[1] or None, late=timedelta(seconds=int(sys.argv[2])), silent="silent" in sys.argv)
 with get_client(sync_client=True) as client:
     found = {one.name: str(one.id) for one in client.read_automations()}
     blocks = [one.name for one in client.read_block_documents()]
@@ -71,8 +72,8 @@ def test_a_run_that_nobody_takes_is_told_once(server: PrefectServer, told: Inbox
 def test_automations_are_changed_only_where_they_differ(server: PrefectServer, told: Inbox) -> None:
     """What is not touched keeps the heartbeats that it waits for; automations of other people are left alone."""
 
-    def apply(url: str, late: int) -> tuple[list[str], dict[str, str], list[str]]:
-        names, found, blocks = json.loads(server.python(APPLY, url, str(late)))
+    def apply(url: str, late: int, *words: str) -> tuple[list[str], dict[str, str], list[str]]:
+        names, found, blocks = json.loads(server.python(APPLY, url, str(late), *words))
         return names, found, blocks
 
     stale = {"name": "gzflow: of an older version", "trigger": {"type": "event", "expect": ["x"], "posture": "Reactive",
@@ -85,7 +86,15 @@ def test_automations_are_changed_only_where_they_differ(server: PrefectServer, t
     assert set(found) == {*names, "mine"}
     assert all(after[name] == before[name] for name in names)
 
-    names, found, blocks = apply("", 10)
+    # Without an address the stored one serves; an automation that was muted stays so, also when it changes.
+    late = found["gzflow: late"]
+    httpx.patch(f"{server.api}/automations/{late}", json={"enabled": False}, timeout=30).raise_for_status()
+    names, found, blocks = apply("", 11)
+    assert (len(names), blocks) == (6, ["gzflow-webhook"])
+    now = server.get(f"automations/{late}")
+    assert (found["gzflow: late"], now["enabled"], now["trigger"]["within"]) == (late, False, 11)
+
+    names, found, blocks = apply("", 10, "silent")
     assert names == ["gzflow: heartbeat lost"]
     assert set(found) == {"gzflow: heartbeat lost", "mine"}
     assert blocks == []

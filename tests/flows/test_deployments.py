@@ -41,3 +41,10 @@ def test_a_deployment_can_run_as_it_stands(entry):
 def test_no_variable_that_may_hold_a_password_is_stored_in_a_deployment():
     settings = "\n".join(line for line in FILE.read_text().splitlines() if not line.lstrip().startswith("#"))
     assert set(re.findall(r"\$(\w+)", settings)) == {"PWD", "GZFLOW_HOME", "MLFLOW_TRACKING_URI"}
+
+
+def test_the_whole_pipeline_starts_at_an_hour_of_its_own():
+    """It needs the folders of the single stages: of two that meet there, one fails."""
+    hours = {(flow_of(entry).name, each["cron"].split()[1]) for entry in ENTRIES for each in entry.get("schedules", ())}
+    (own,) = {hour for name, hour in hours if name == "pipeline"}
+    assert own not in {hour for name, hour in hours if name != "pipeline"}

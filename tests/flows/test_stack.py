@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -208,6 +209,41 @@ def test_pools_workers_limits_and_deployments_are_there(stack: Stack):
         assert api.get("/v2/concurrency_limits/gzflow-cutouts").json()["limit"] == 2
         automations = api.post("/automations/filter", json={}).json()
         assert "gzflow: heartbeat lost" in {automation["name"] for automation in automations}
+
+
+@slow
+def test_what_users_set_on_a_deployment_survives_the_next_start(stack: Stack):
+    """A schedule switched on, one switched off, one of the user's own, and another limit."""
+
+    def settled() -> dict[str, Any]:
+        return {
+            name: (
+                [(each["active"], each["schedule"]) for each in found["schedules"]],
+                found["global_concurrency_limit"]["limit"],
+                found["concurrency_options"]["collision_strategy"],
+                found["paused"],
+            )
+            for name in ("shard/gz2", "sweep/runs", "predict/gz2")
+            for found in [api.get(f"/deployments/name/{name}").raise_for_status().json()]
+        }
+
+    def change(name: str, cron: str, *, active: bool, **values: Any) -> None:
+        found = api.get(f"/deployments/name/{name}").json()
+        schedule = {"active": active, "schedule": {"cron": cron, "timezone": "UTC"}}
+        body = {"schedules": [schedule]} | values
+        # SQLite under a busy server answers 503 now and then; Prefect's own clients ask again, too.
+        wait_for(lambda: api.patch(f"/deployments/{found['id']}", json=body).is_success)
+
+    with httpx.Client(base_url=stack.state.prefect_api, timeout=30) as api:
+        fresh = settled()
+        change("shard/gz2", "0 4 * * 6", active=True, concurrency_limit=3)
+        change("sweep/runs", "*/15 * * * *", active=False)
+        change("predict/gz2", "0 1 1 1 *", active=True, paused=True)
+        before = settled()
+        assert all(before[name] != fresh[name] for name in fresh)
+        words = [sys.executable, "-m", "flows.stack.furnish", "deployments"]
+        subprocess.run(words, cwd=ROOT, env=dict(stack.environment), check=True, capture_output=True, timeout=280)
+        assert settled() == before
 
 
 @slow

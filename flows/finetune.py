@@ -9,7 +9,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import Field
 
 from flows import artifacts, events, origin
-from flows.forms import Side, SurveyName
+from flows.forms import LabelCounts, ParentName, Side, SurveyName
 from flows.hooks import HOOKS
 from gzflow.settings import Settings
 from gzflow.stages import finetune as stage
@@ -89,10 +89,10 @@ def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary
 @flow(name="finetune", flow_run_name=origin.run_name, **HOOKS)
 def finetune(
     survey: SurveyName,
-    parent: Annotated[str, Field(min_length=1)] = "decals",
+    parent: ParentName = "decals",
     pixels: Side | None = None,
     config: FineTuneConfig = DEFAULTS,
-    label_counts: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=20)] | None = None,
+    label_counts: LabelCounts | None = None,
     seeds: Annotated[int, Field(ge=1, le=20)] = 1,
     scratch: bool = True,
 ) -> stage.FineTuneSummary:

@@ -12,7 +12,7 @@ from flows import predict as predict_flow
 from flows import report as report_flow
 from flows import shard as shard_flow
 from flows import train as train_flow
-from flows.forms import Samples, Side, SurveyName
+from flows.forms import Samples, Side, SurveyName, Training
 from flows.hooks import HOOKS
 from flows.origin import run_name
 from gzflow.settings import Settings
@@ -46,7 +46,7 @@ def pipeline(
     joins: dict[str, Path] | None = None,
     images_from: list[Path] | None = None,
     pixels: Side = 300,
-    config: TrainConfig = train_flow.DEFAULTS,
+    config: Training = train_flow.DEFAULTS,
     samples: Samples = 20,
 ) -> ReportSummary:
     """Turn a survey into a catalogue: images, shards, a trained model, predictions and a report.

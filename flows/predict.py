@@ -7,7 +7,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, origin
 from flows.chunks import run_chunks
-from flows.forms import Samples, Seed, Side, SurveyName
+from flows.forms import ModelName, Samples, Seed, Side, SurveyName
 from flows.hooks import HOOKS
 from flows.progress import Progress
 from flows.retries import LOCAL
@@ -58,7 +58,7 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
 def predict(
     survey: SurveyName,
     pixels: Side | None = None,
-    model: str | None = None,
+    model: ModelName | None = None,
     samples: Samples = 20,
     seed: Seed = 42,
     allow_recipe_mismatch: bool = False,
@@ -72,7 +72,7 @@ def predict(
     Args:
         survey: A shipped survey's name, or the path of a TOML that describes yours; it needs shards.
         pixels: Side of the shards' images. Empty: the one set there is.
-        model: A version number, or any models:/ URI. Empty: the survey's champion.
+        model: A version number, challenger, any models:/ URI, or a saved model's folder. Empty: the survey's champion.
         samples: Dropout samples of the head a galaxy.
         seed: Of the dropout.
         allow_recipe_mismatch: Predict on images made another way than the model's; every row is stamped.

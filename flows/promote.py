@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow, task
 
 from flows import artifacts, events, origin
-from flows.forms import SurveyName
+from flows.forms import SurveyName, VersionName
 from gzflow.settings import Settings
 from gzflow.stages import promote as stage
 
@@ -25,7 +25,7 @@ def roll_back(survey: str, settings: Settings) -> stage.PromotionSummary:
 
 
 @flow(name="promote", flow_run_name=origin.run_name)
-def promote(survey: SurveyName, challenger: str | None = None, force: bool = False) -> stage.PromotionSummary:
+def promote(survey: SurveyName, challenger: VersionName | None = None, force: bool = False) -> stage.PromotionSummary:
     """Make the challenger champion if it is better than the champion on the same test galaxies, and calibrated.
 
     Args:

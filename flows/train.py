@@ -6,7 +6,7 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from flows import artifacts, events, origin
-from flows.forms import Side, SurveyName
+from flows.forms import Side, SurveyName, Training
 from flows.hooks import HOOKS
 from gzflow.settings import Settings
 from gzflow.stages import train as stage
@@ -55,7 +55,7 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
 
 
 @flow(name="train", flow_run_name=origin.run_name, **HOOKS)
-def train(survey: SurveyName, pixels: Side | None = None, config: TrainConfig = DEFAULTS) -> stage.TrainSummary:
+def train(survey: SurveyName, pixels: Side | None = None, config: Training = DEFAULTS) -> stage.TrainSummary:
     """Fit a model to a survey's votes; the first one becomes the survey's champion.
 
     Args:

@@ -20,6 +20,24 @@ def encoder_names() -> list[str]:
     return torchvision.models.list_models(module=torchvision.models)
 
 
+def require_encoder(name: str) -> None:
+    """Refuse a name that no encoder has.
+
+    Raises
+    ------
+    ModelError
+        With the nearest known ones.
+    """
+    known = encoder_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
+        raise ModelError(
+            f"there is no encoder {name!r}",
+            expected="the name of a torchvision classifier" + (f", such as {', '.join(near)}" if near else ""),
+            fix="see gzflow.model.encoders.encoder_names() for all of them",
+        )
+
+
 def build_encoder(
     name: str,
     channels: int = 3,
@@ -50,14 +68,7 @@ def build_encoder(
     ModelError
         An unknown name (with the nearest known ones), images too small for the architecture, weights that do not fit.
     """
-    known = encoder_names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
-        raise ModelError(
-            f"there is no encoder {name!r}",
-            expected="the name of a torchvision classifier" + (f", such as {', '.join(near)}" if near else ""),
-            fix="see gzflow.model.encoders.encoder_names() for all of them",
-        )
+    require_encoder(name)
     try:
         network: nn.Module = torchvision.models.get_model(name, weights=None, **_options(name, pixels))
     except ValueError as error:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from gzflow.model.spec import RANGE, default_input_pixels
 from gzflow.recipe import ImageRecipe
@@ -25,7 +25,7 @@ class TrainConfig(BaseModel):
     # The texts below the fields are also what a form shows beside them.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    encoder: str = "efficientnet_b0"
+    encoder: Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z][a-z0-9_]*$"})] = "efficientnet_b0"
     """Name of a torchvision classifier."""
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     """Stride of the encoder's first convolution. Empty: the architecture's own."""
@@ -36,7 +36,7 @@ class TrainConfig(BaseModel):
     one's. Empty, or more than there are: all. Validation and test galaxies stay as they are."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the features left out before the head."""
-    concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
+    concentrations: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=1)]] = RANGE
     """Range of the head's outputs. Zoobot's is (1, 101); below 1 the model can say that all will agree, not on what."""
     epochs: Annotated[int, Field(ge=1)] = 50
     """Most epochs; the learning rate follows a cosine to the last of them."""
@@ -57,8 +57,8 @@ class TrainConfig(BaseModel):
     average: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Decay per step of the running average of the weights that is validated and saved; 0 switches it off. "auto": what
     averages over about half an epoch, at most 0.999."""
-    zoom: tuple[Annotated[float, Field(gt=0.2)], Annotated[float, Field(lt=5)]] = (0.9, 1.1)
-    """Augmentation beside rotation and mirroring: smallest and largest scale."""
+    zoom: tuple[Annotated[float, Field(gt=0.2, le=1)], Annotated[float, Field(ge=1, lt=5)]] = (0.9, 1.1)
+    """Augmentation beside rotation and mirroring: smallest and largest scale, 1 between them."""
     shift: Annotated[float, Field(ge=0, le=0.25)] = 0.03
     """Augmentation: largest move as a share of the image's side."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
@@ -71,14 +71,6 @@ class TrainConfig(BaseModel):
     """Loader processes. "auto": none on a CPU, which the network itself keeps busy; else one a core, 8 at most."""
     compile: bool = False
     """Compile the encoder: a minute or more at the start, faster steps after."""
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        if self.zoom[0] > self.zoom[1]:
-            raise ValueError(f"zoom runs from {self.zoom[0]} down to {self.zoom[1]}: put the smaller scale first")
-        if self.concentrations[0] >= self.concentrations[1]:
-            raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
-        return self
 
     def resolve(self, n_train: int, recipe: ImageRecipe) -> Self:
         """The same with every "auto" that decides the result replaced by its value for these shards.
@@ -123,7 +115,7 @@ class FineTuneConfig(TrainConfig):
     images' mean and standard deviation: 0.1 to 0.6 better in four of five comparisons, 0.2 worse on CANDELS-like ones.
     """
 
-    encoder: str = PARENT
+    encoder: Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z][a-z0-9_]*$"})] = PARENT
     """The parent's: there is no need to name it."""
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     """Stride of the encoder's first convolution. Empty: the parent's."""

@@ -12,7 +12,7 @@ import yaml
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import ValidationError, validate
 
-from gzflow.errors import UnknownSurvey
+from gzflow.errors import ModelError, UnknownSurvey
 from gzflow.surveys import survey_names
 from gzflow.training.config import TrainConfig
 
@@ -72,6 +72,17 @@ def test_words_to_choose_from_are_a_menu_and_options_show_their_defaults() -> No
         ("flows/shard.py:shard", {"survey": "decals", "codec": "png"}, "png"),
         ("flows/predict.py:predict", {"survey": "decals", "samples": 0}, "minimum of 1"),
         ("flows/predict.py:predict", {"survey": "decals", "precision": "float16"}, "float16"),
+        ("flows/predict.py:predict", {"survey": "decals", "model": "; rm -rf"}, "; rm -rf"),
+        ("flows/predict.py:predict", {"survey": "decals", "model": "models:/gzflow-decals"}, "models:/gzflow-decals"),
+        ("flows/promote.py:promote", {"survey": "decals", "challenger": "abc"}, "abc"),
+        ("flows/promote.py:promote", {"survey": "decals", "challenger": "runs/3/model"}, "runs/3/model"),
+        ("flows/finetune.py:finetune", {"survey": "hubble", "parent": "no such parent!"}, "no such parent!"),
+        ("flows/finetune.py:finetune", {"survey": "hubble", "parent": ""}, "parent"),
+        ("flows/finetune.py:finetune", {"survey": "hubble", "parent": "decals@best"}, "decals@best"),
+        ("flows/finetune.py:finetune", {"survey": "hubble", "label_counts": [50, 50]}, "[50, 50]"),
+        ("flows/train.py:train", {"survey": "decals", "config": {"zoom": [1.2, 0.8]}}, "config.zoom"),
+        ("flows/train.py:train", {"survey": "decals", "config": {"concentrations": [101, 1]}}, "config.concentrations"),
+        ("flows/train.py:train", {"survey": "decals", "config": {"encoder": "no such net"}}, "no such net"),
         ("flows/crossmatch.py:crossmatch", {"left": "gz2", "right": "decals", "radius": 0}, "minimum of 0"),
         ("flows/demo.py:demo_pipeline", {"n_galaxies": 3}, "minimum of 50"),
     ],
@@ -85,6 +96,37 @@ def test_the_server_refuses_wrong_values(entrypoint: str, parameters: dict[str, 
 @pytest.mark.parametrize("survey", [*survey_names(), "mine.toml", "/data/surveys/rings.toml"])
 def test_any_survey_can_be_asked_for(survey: str) -> None:
     validate({"survey": survey}, schema_of("flows/train.py:train"), raise_on_error=True)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "name", "values"),
+    [
+        ("flows/predict.py:predict", "model", ["3", "challenger", "@champion", "models:/gzflow-gz2/3", "/data/my m/x"]),
+        ("flows/promote.py:promote", "challenger", ["12", "challenger", "models:/gzflow-gz2@challenger"]),
+        (
+            "flows/finetune.py:finetune",
+            "parent",
+            [
+                "decals",
+                "decals/3",
+                "my-rings@challenger",
+                "models:/gzflow-decals@champion",
+                "runs/x/model",
+                "mine.toml",
+            ],
+        ),
+        ("flows/finetune.py:finetune", "label_counts", [[50, 200], []]),
+    ],
+)
+def test_every_way_to_name_a_model_is_taken(entrypoint: str, name: str, values: list[Any]) -> None:
+    for value in values:
+        validate({"survey": "hubble", name: value}, schema_of(entrypoint), raise_on_error=True)
+
+
+@pytest.mark.parametrize("entrypoint", ["flows/train.py:train", "flows/pipeline.py:pipeline"])
+def test_an_unknown_encoder_is_the_first_thing_a_run_looks_at(entrypoint: str) -> None:
+    with pytest.raises(ModelError, match="there is no encoder 'efficientnet_b00'"):
+        flow_of(entrypoint).validate_parameters({"survey": "decals", "config": {"encoder": "efficientnet_b00"}})
 
 
 def test_a_toml_that_is_not_there_is_the_first_thing_a_run_looks_at() -> None:

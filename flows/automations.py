@@ -19,6 +19,7 @@ from typing import Any
 from prefect.automations import AutomationCore, CallWebhook, ChangeFlowRunState, EventTrigger, Posture, RunDeployment
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
@@ -36,7 +37,11 @@ ONCE = timedelta(seconds=10)
 """A busy server may see one event twice; what happened to a run within this time of what was told is the same thing."""
 ENDED = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 HEARTBEAT = "prefect.flow-run.heartbeat"
+BEAT_VARIABLE = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 RUN = {"prefect.resource.id": "prefect.flow-run.*"}
+TAG = "gzflow"
+"""Every deployment of prefect.yaml carries it, hence every run of one, hence every event of that run."""
+TAGGED = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 
 
 def apply(webhook: str | None = None, *, late: timedelta = LATE, silent: bool = False) -> list[str]:
@@ -77,8 +82,7 @@ def apply(webhook: str | None = None, *, late: timedelta = LATE, silent: bool = 
 
 
 def _zombies(client: SyncPrefectClient) -> AutomationCore:
-    """Runs whose process and worker both died: nobody reports them, their heartbeat stops."""
-    heartbeat = get_current_settings().flows.heartbeat_frequency or 180
+    """Runs of gzflow whose process and worker both died: nobody reports them, their heartbeat stops."""
     actions: list[Any] = [
         ChangeFlowRunState(
             state=StateType.CRASHED, name="Crashed", message="No heartbeat: the process and its worker died."
@@ -95,15 +99,29 @@ def _zombies(client: SyncPrefectClient) -> AutomationCore:
         description="A run without a heartbeat for more than three of its intervals is marked Crashed.",
         trigger=EventTrigger(
             match=RUN,
+            # The beat of other people's flows is their own: a slow one is no sign of death.
+            match_related=TAGGED,
             for_each={"prefect.resource.id"},
             after={HEARTBEAT},
             expect={HEARTBEAT, *ENDED},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=3.5 * heartbeat),
+            within=timedelta(seconds=3.5 * _slowest_beat(client)),
         ),
         actions=actions,
     )
+
+
+def _slowest_beat(client: SyncPrefectClient) -> float:
+    """Seconds between heartbeats of gzflow's runs, wherever their workers are: the deployments say it to them.
+
+    The number stands in prefect.yaml. A deployment that was made without one beats as its worker's environment says,
+    which is taken to be this one's.
+    """
+    here = get_current_settings().flows.heartbeat_frequency or 180
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    environments = [one.job_variables.get("env") or {} for one in client.read_deployments(deployment_filter=tagged)]
+    return max((float(env.get(BEAT_VARIABLE, here)) for env in environments), default=here)
 
 
 def _notifications(block: Any, late: timedelta) -> list[AutomationCore]:

@@ -150,8 +150,6 @@ def _clients(
     """What workers inherit, and the flow runs from them: so no password need be stored in a deployment."""
     defaults = {
         "PREFECT_HOME": str(settings.home / "prefect"),
-        # With a beat of 30 s a run whose machine vanished is noticed within two minutes instead of nine.
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "gzflow",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",

@@ -120,11 +120,12 @@ class PrefectServer:
         return self.workers[-1]
 
     def deploy(self, entrypoint: str, name: str, pool: str, **parameters: Any) -> str:
-        """Id of a deployment of a flow of this checkout."""
+        """Id of a deployment of a flow of this checkout, tagged like those of prefect.yaml."""
         code = (
             "import json, sys; from prefect import flow; _, folder, entrypoint, name, pool, parameters = sys.argv\n"
             "deployed = flow.from_source(folder, entrypoint=entrypoint).deploy(\n"
-            "    name, work_pool_name=pool, parameters=json.loads(parameters), print_next_steps=False)\n"
+            "    name, work_pool_name=pool, parameters=json.loads(parameters), tags=['gzflow'],\n"
+            "    print_next_steps=False)\n"
             "print(deployed)"
         )
         words = (str(REPOSITORY), entrypoint, name, pool, json.dumps(parameters))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prefect.server.events.schemas.automations import Automation
+from prefect.server.events.schemas.events import ReceivedEvent
 
 from tests.flows.prefect_server import PrefectServer, wait_for
 from tests.flows.webhook import Inbox
@@ -67,6 +69,42 @@ def test_a_run_that_nobody_takes_is_told_once(server: PrefectServer, told: Inbox
     (post,) = wait_for(lambda: told.about(run), PATIENCE_S, "somebody was told")
     assert post["event"] == "prefect.flow-run.Late"
     server.post(f"flow_runs/{run}/set_state", state={"type": "CANCELLED", "name": "Cancelled"}, force=True)
+
+
+FOREIGN = """
+from prefect import flow
+from prefect.runtime import flow_run
+
+@flow(name="somebody else's")
+def foreign():
+    return flow_run.get_id()
+
+print(foreign())
+"""
+
+
+def test_only_the_heartbeats_of_gzflows_runs_are_waited_for(server: PrefectServer, told: Inbox) -> None:
+    """Events as the server has them, before the automation's trigger as the server evaluates it."""
+    ours = server.submit(server.deploy("flows/sweep.py:sweep", "runs", "cpu"))
+    server.wait_for_state(ours, "COMPLETED", seconds=PATIENCE_S)
+    theirs = server.python(FOREIGN).split()[-1]
+
+    def events(run: str) -> dict[str, ReceivedEvent]:
+        resource = {"id": [f"prefect.flow-run.{run}"]}
+        found = server.post("events/filter", filter={"resource": resource}, limit=50)["events"]
+        return {one["event"]: ReceivedEvent.model_validate(one) for one in found}
+
+    names = ("prefect.flow-run.heartbeat", "prefect.flow-run.Completed")
+    seen = {
+        run: wait_for(lambda run=run: set(names) <= set(found := events(run)) and found, PATIENCE_S, f"events of {run}")
+        for run in (ours, theirs)
+    }
+    (lost,) = [one for one in server.post("automations/filter") if one["name"] == "gzflow: heartbeat lost"]
+    trigger = Automation.model_validate(lost).trigger
+    for name in names:
+        assert trigger.covers(seen[ours][name])
+        assert not trigger.covers(seen[theirs][name])
+    assert trigger.within.total_seconds() == 3.5 * int(server.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
 
 
 def test_automations_are_changed_only_where_they_differ(server: PrefectServer, told: Inbox) -> None:

@@ -33,6 +33,8 @@ def test_a_deployment_can_run_as_it_stands(entry):
     assert entry["work_pool"]["name"] in {pool.name for pool in POOLS}
     assert entry["description"]
     assert "gzflow" in entry["tags"]
+    # Not the worker's own: the automation that ends dead runs must know how often each run beats.
+    assert entry["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     assert entry["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
     # Housekeeping runs by itself; what takes hours or asks services waits for the user's word.
     assert [schedule["active"] for schedule in entry.get("schedules", ())] in ([], [entry["name"] == "runs"])

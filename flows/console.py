@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gzflow.errors import GzflowError, StackError
-from gzflow.settings import without_password
-from gzflow.terminal import INTERRUPTED, REFUSED, STOPPED, TERMINATED, leave_on_sigterm
+from gzflow.settings import Settings, without_password
+from gzflow.terminal import INTERRUPTED, REFUSED, STOPPED, TERMINATED, disk_error, leave_on_sigterm
 
 UNREACHABLE = "Failed to reach API"
 """What Prefect says, in a plain RuntimeError, when no server answers."""
@@ -76,6 +76,8 @@ def explained_errors() -> Iterator[None]:
     except GzflowError as error:
         _refuse(error)
     except (ValidationError, OSError) as error:
+        if isinstance(error, OSError) and (explained := disk_error(error, Settings.load().home)):
+            _refuse(explained)
         # The message alone says what to change: a wrong option, an unusable folder.
         if isinstance(error, OSError) and error.filename is None:
             raise

@@ -37,6 +37,7 @@
     ├── PredictionError          a prediction run cannot continue
     ├── PromotionError           two models cannot be compared, or the champion changed meanwhile
     ├── Busy                     another process works in the same folder
+    ├── DiskError                the disk is full, or takes nothing from this user
     └── StackError               a server, a worker or a deployment cannot be started or stopped
 
 Each says what happened, where, what was expected and what to do next; all four survive pickling, so they reach the
@@ -274,6 +275,10 @@ class PromotionError(GzflowError):
 
 class Busy(GzflowError):
     """Another process works in the same folder."""
+
+
+class DiskError(GzflowError):
+    """The disk is full, or takes nothing from this user."""
 
 
 class StackError(GzflowError):

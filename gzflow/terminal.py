@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
-from gzflow.errors import GzflowError
+from gzflow.errors import DiskError, GzflowError
 
 REFUSED = 2
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 """Exit codes, as shells know them."""
 STOPPED = "stopped; what is finished is kept: run the same command again to go on from here"
+
+
+_SPACE = (
+    "free space there, or choose a folder on another disk; then run the same command again: what is finished is kept"
+)
+_RIGHTS = "let this user write there, or choose another folder; then run the same command again"
+_DISK = {
+    errno.ENOSPC: ("the disk is full", _SPACE),
+    errno.EDQUOT: ("the disk quota is used up", _SPACE),
+    errno.EROFS: ("the disk can only be read", _RIGHTS),
+    errno.EACCES: ("permission is denied", _RIGHTS),
+}
+
+
+def disk_error(error: OSError, place: Path) -> DiskError | None:
+    """What the disk refused, for the user; None for any other error, which is not about the disk.
+
+    Parameters
+    ----------
+    place
+        Where the command writes: a write that fails does not say which file it was for.
+    """
+    # Without a file a denied permission is something else's: a port's, a process's.
+    if error.errno not in _DISK or (error.errno == errno.EACCES and error.filename is None):
+        return None
+    what, fix = _DISK[error.errno]
+    return DiskError(what, where=str(error.filename or place), problems=[error.strerror or str(error)], fix=fix)
 
 
 def leave_on_sigterm() -> None:
@@ -28,8 +57,11 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 
 @contextmanager
-def plain_command() -> Iterator[None]:
-    """Run a command that has no more than the compute core: progress on standard error, errors as messages."""
+def plain_command(place: Path) -> Iterator[None]:
+    """Run a command that has no more than the compute core and writes to `place`.
+
+    Progress is shown on standard error, errors as messages.
+    """
     leave_on_sigterm()
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -39,10 +71,18 @@ def plain_command() -> Iterator[None]:
     try:
         yield
     except GzflowError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(REFUSED)
+        _refuse(error)
+    except OSError as error:
+        if (explained := disk_error(error, place)) is None:
+            raise
+        _refuse(explained)
     except (SystemExit, KeyboardInterrupt) as end:
         code = end.code if isinstance(end, SystemExit) else INTERRUPTED
         if code in {INTERRUPTED, TERMINATED}:
             sys.stderr.write(f"{STOPPED}\n")
         sys.exit(code)
+
+
+def _refuse(error: GzflowError) -> NoReturn:
+    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+    sys.exit(REFUSED)

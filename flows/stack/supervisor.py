@@ -59,6 +59,7 @@ class Supervisor:
     say: Callable[[str], None]
     _stop: Event = field(default_factory=Event)
     _watched: list[_Watched] = field(default_factory=list)
+    _unwritten: bool = False
 
     def run(self, ready: Callable[[StackState], None]) -> None:
         """Start, call `ready`, then watch until SIGINT, SIGTERM or SIGHUP; nothing is left when this returns.
@@ -107,7 +108,15 @@ class Supervisor:
         )
 
     def _write(self, *, ready: bool) -> None:
-        replace(self.state(), ready=ready).write()
+        """Write the state; a disk that takes nothing costs no run its life: it is said once, and tried again."""
+        try:
+            replace(self.state(), ready=ready).write()
+        except OSError as error:
+            if not self._unwritten:
+                self.say(f"the state cannot be written, `gzflow down` may not find everything meanwhile: {error}")
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()
@@ -163,13 +172,12 @@ class Supervisor:
     def _look_after(self) -> None:
         """Restart what has ended, each time later: a server that cannot start must not fill the disk with its log."""
         now = time.monotonic()
+        if self._unwritten:
+            self._write(ready=True)
         for one in self._watched:
             if one.due is not None:
                 if now >= one.due:
-                    one.due = None
-                    one.started = now
-                    one.child.start()
-                    self._write(ready=True)
+                    self._restart(one, now)
                 continue
             status = one.child.ended()
             if status is None:
@@ -179,6 +187,17 @@ class Supervisor:
             one.due = now + wait
             self._end_group(one.child)
             self.say(f"{one.child.name} ended with status {status}: starts again in {wait:.0f} s; see {one.child.log}")
+
+    def _restart(self, one: _Watched, now: float) -> None:
+        try:
+            one.child.start()
+        except OSError as error:  # no room for its log, no memory for a process
+            one.due = now + LATEST_RESTART_S
+            self.say(f"{one.child.name} cannot start: {error}: tried again in {LATEST_RESTART_S:.0f} s")
+            return
+        one.due = None
+        one.started = now
+        self._write(ready=True)
 
     def _end_group(self, child: Child) -> None:
         """End what a dead child left in its process group: MLflow's own server processes would keep the port."""

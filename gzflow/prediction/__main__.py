@@ -29,7 +29,7 @@ PIN = "run.json"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     given = _parser().parse_args(arguments)
-    with plain_command():
+    with plain_command(given.out):
         shards = ShardSet.open(given.shards)
         with exclusive(given.out, f"predicting {shards.survey}"):
             predict_set(given.model, shards, given.out, samples=given.samples, seed=given.seed)

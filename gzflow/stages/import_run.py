@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from gzflow.durable import replacing, write_json
-from gzflow.errors import ShardError
+from gzflow.errors import ShardError, TrainingError
 from gzflow.evaluation.metrics import Evaluation
 from gzflow.lock import exclusive
 from gzflow.model.morphology import read_spec
@@ -36,7 +36,8 @@ from gzflow.stages.training_run import (
 )
 from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import TrackedRun
-from gzflow.training.trainer import DESCRIPTION, MODEL, TrainResult, load_result
+from gzflow.training.description import DESCRIPTION, read_finished
+from gzflow.training.trainer import MODEL, TrainResult, load_result
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,9 @@ def import_run(source: Path, settings: Settings, *, shards: Path | None = None) 
     """The run in this store, its model registered; one that is there already is returned as it is.
 
     The folder may come from another machine; nothing that it says of places there is needed. It is copied into the
-    home, under the name that the same training would have here, so that training it again returns it.
+    home. A training from scratch gets the name that it would have here, so that `gzflow train` with the same shards
+    and configuration returns it. A fine-tune gets a name of its own: `gzflow finetune` keeps its trainings below the
+    comparison they belong to, and does not look for them here.
 
     Parameters
     ----------
@@ -61,14 +64,21 @@ def import_run(source: Path, settings: Settings, *, shards: Path | None = None) 
     Raises
     ------
     TrainingError
-        No finished training in the folder.
+        No finished training in the folder, or its description lacks something.
     ShardError
         It was never scored, and its shards are not here.
     """
     source = Path(source).absolute()
     result = load_result(source)
-    description = json.loads((source / DESCRIPTION).read_text("utf-8"))
+    description = read_finished(source)
     survey = read_spec(source / MODEL).survey
+    if survey != description["shards"]["survey"]:
+        raise TrainingError(
+            f"the model is of survey {survey!r}, the training of {description['shards']['survey']!r}",
+            where=str(source),
+            expected="a folder as training leaves it, with its own model",
+            fix="copy the folder once more from where it was trained",
+        )
     folder = _place(source, description, result, settings.training(survey))
     with exclusive(folder, f"importing a run of {survey}"):
         return _import(source, folder, description, settings, shards)
@@ -119,7 +129,7 @@ def _import(
 
 
 def _place(source: Path, description: dict[str, Any], result: TrainResult, home: Path) -> Path:
-    """Where the run belongs: where it is, if that is in the home, or under the name that `train` would give it."""
+    """Where the run belongs: where it is, if that is in the home, or by what decides it, named as `train` would."""
     if source.is_relative_to(home):
         return source
     parts = [description["shards"]["fingerprint"], result.config.fingerprint]

@@ -28,7 +28,7 @@ logger = logging.getLogger("gzflow.training")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     given = _parser().parse_args(arguments)
-    with plain_command():
+    with plain_command(given.folder):
         config = read_config(given.set, FineTuneConfig if given.parent else TrainConfig)
         shards = ShardSet.open(given.shards)
         with exclusive(given.folder, f"training {shards.survey}"):

@@ -115,6 +115,11 @@ class EpochOrder(Sampler[list[Place]]):
             return self.n // self.batch_size if self._cuts else math.ceil(self.n / self.batch_size)
         return math.ceil(len(range(self.rank, self.n, self.world)) / self.batch_size)
 
+    @property
+    def smallest(self) -> int:
+        """Galaxies of the smallest global batch, all processes' shares together, when shuffled."""
+        return self.batch_size if self._cuts else self.n // len(self)
+
     def __iter__(self) -> Iterator[list[Place]]:
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)

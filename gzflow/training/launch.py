@@ -20,7 +20,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.trainer import TrainResult, begin, conclude, train
-from gzflow.training.worker import Job
+from gzflow.training.worker import Job, death
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +91,7 @@ def _run(job: Job, n: int, on_epoch: Callable[[EpochMetrics], None], stop: Calla
             torchrun.kill()  # on a stop, an error, a signal; otherwise it has ended
             listener.join()
     if torchrun.returncode != 0:
-        raise job.failure() or TrainingError(
-            f"torchrun ended with code {torchrun.returncode}",
-            where=str(job.folder),
-            problems=list(said),
-            fix="run the same command again: it goes on after the last finished epoch",
-        )
+        raise job.failure() or death(job, said, f"torchrun ended with code {torchrun.returncode}")
     return True
 
 

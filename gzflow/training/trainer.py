@@ -31,6 +31,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.training.augment import Augmentation
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.data import Batch, EpochOrder, Galaxies, channel_statistics, loader, training_rows
+from gzflow.training.description import DESCRIPTION, read_finished
 from gzflow.training.finetuning import Parent
 from gzflow.training.fit import Fit
 from gzflow.training.metrics import EpochMetrics, RunningNLL
@@ -39,7 +40,6 @@ from gzflow.training.progress import EpochEnd, Stopped
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.ckpt"
-DESCRIPTION = "training.json"
 MODEL = "model"
 _VALIDATION_BATCH = 256
 
@@ -211,7 +211,7 @@ def load_result(folder: Path) -> TrainResult:
     Raises
     ------
     TrainingError
-        There is none, or it is unfinished.
+        There is none, or it is unfinished, or its description lacks something.
     """
     path = folder / DESCRIPTION
     try:
@@ -231,6 +231,7 @@ def load_result(folder: Path) -> TrainResult:
             where=str(folder),
             fix="run the command again that began it, then this one",
         )
+    description = read_finished(folder)
     return TrainResult(
         model=Morphology.load(folder / MODEL),
         folder=folder / MODEL,
@@ -417,15 +418,27 @@ def _require_votes(run: _Run) -> None:
 
 
 def _require_shares(run: _Run) -> None:
-    """Every process needs a galaxy of every batch, and batch normalisation two."""
-    n_train, config = len(run.rows), run.config
+    """Every process needs a galaxy to validate on and one of every batch, and batch normalisation two."""
+    n_train, n_validation, config = len(run.rows), run.shards.n("validation"), run.config
     assert isinstance(config.batch_size, int)
-    if config.devices > 1 and min(n_train, config.batch_size) < 2 * config.devices:
+    if config.devices == 1:
+        return
+    smallest = EpochOrder(n_train, config.batch_size, shuffle=True).smallest
+    problems = []
+    if smallest < 2 * config.devices:
+        problems.append(
+            f"{n_train} training galaxies, batch_size {config.batch_size}: the smallest batch has {smallest}"
+        )
+    if n_validation < config.devices:
+        problems.append(f"{n_validation} validation galaxies")
+    if problems:
         raise TrainingError(
             f"batches cannot be divided between {config.devices} devices",
-            problems=[f"{n_train} training galaxies, batch_size {config.batch_size}"],
-            expected=f"{2 * config.devices} or more galaxies a batch, two a device",
-            fix="use fewer devices, or a larger batch_size",
+            where=str(run.shards.folder),
+            problems=problems,
+            expected=f"{2 * config.devices} or more galaxies a training batch, two a device, and a validation galaxy"
+            " a device",
+            fix="use fewer devices, a larger batch_size, or more galaxies",
         )
 
 

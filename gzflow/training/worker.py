@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,22 @@ from gzflow.durable import write_json
 from gzflow.training.lifeline import die_with
 
 if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
     from gzflow.shards.reader import ShardSet
     from gzflow.training.config import TrainConfig
 
 _TORCHRUN = "GZFLOW_TORCHRUN_PID"
+_AGAIN = "run the same command again: it goes on after the last finished epoch"
+_ADVICE = {
+    ("out of memory", "OutOfMemory"): "use a smaller batch_size, or more devices; then {again}",
+    ("No space left", "quota exceeded"): "free space on the disk; then {again}",
+    ("SIGKILL",): "{again}. Killed by SIGKILL without anybody's doing, the machine ran out of memory: use a smaller"
+    " batch_size or fewer workers",
+    ("exit code",): "mend what the error names; then {again}",
+}
+"""What helps, by a word of what was said; the first that is found counts."""
+_LAST_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -68,9 +81,13 @@ class Job:
         return task
 
     def fail(self, error: errors.GzflowError) -> None:
-        """Keep an error for the launcher; the first one counts."""
-        if not self.error.exists():
+        """Keep an error for the launcher, which reads it here or, if the disk takes no more, in the output's end."""
+        if self.error.exists():  # the first one counts
+            return
+        try:
             write_json(self.error, {"kind": type(error).__name__, **error.__dict__})
+        except OSError as reason:
+            sys.stderr.write(f"{error}\n(not written: {reason})\n")
 
     def failure(self) -> errors.GzflowError | None:
         """The error that was kept."""
@@ -92,18 +109,31 @@ def torchrun(launcher: int, n: int, job: Job) -> None:
         here = ("--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(n))
         main([*here, "-m", __spec__.name, "rank", str(job.folder)])
     except ChildFailedError as error:
-        ends = sorted((failure.exitcode, rank) for rank, failure in error.failures.items())
+        # Signals first: an exit code is often only the answer to another process's death, SIGTERM torchrun's own.
+        ends = sorted(
+            error.failures.items(), key=lambda end: (end[1].exitcode == -15, end[1].exitcode >= 0, end[1].timestamp)
+        )
         job.fail(
-            errors.TrainingError(
-                "a training process died",
-                where=str(job.folder),
-                # Signals first: an exit code is often only the answer to another process's death.
-                problems=[f"process {rank} of {n} ended with {_end(code)}" for code, rank in ends],
-                fix="run the same command again: it goes on after the last finished epoch. Killed by SIGKILL without"
-                " anybody's doing, the machine ran out of memory: use a smaller batch_size or fewer workers",
-            )
+            death(job, [f"process {rank} of {n} ended with {_end(one.exitcode)}{_reason(one)}" for rank, one in ends])
         )
         sys.exit(1)
+
+
+def death(job: Job, problems: Iterable[str], what: str = "a training process died") -> errors.TrainingError:
+    """The error of processes that ended without one of gzflow's, with advice that fits what they said."""
+    problems = list(problems)
+    said = "\n".join(problems)
+    advice = next((text for words, text in _ADVICE.items() if any(word in said for word in words)), "{again}")
+    return errors.TrainingError(what, where=str(job.folder), problems=problems, fix=advice.format(again=_AGAIN))
+
+
+def _reason(failure: ProcessFailure) -> str:
+    """Type and message of the exception that a process ended with; empty if a signal ended it."""
+    noted = failure.message
+    if not isinstance(noted, dict):
+        return ""
+    first, *rest = str(noted["message"]).strip().splitlines()
+    return "\n    ".join([f": {first}", *rest[-_LAST_LINES:]])
 
 
 def rank(job: Job) -> None:
@@ -138,4 +168,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "torchrun":
         torchrun(int(sys.argv[2]), int(sys.argv[3]), Job(Path(sys.argv[4])))
     else:
-        rank(Job(Path(sys.argv[2])))
+        from torch.distributed.elastic.multiprocessing.errors import record
+
+        record(rank)(Job(Path(sys.argv[2])))  # torchrun learns which exception ends it

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from flows.console import explained_errors
@@ -26,3 +30,27 @@ def test_a_prefect_server_that_is_away_is_named_with_what_to_do(
 def test_another_runtime_error_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="unforeseen"), explained_errors():
         raise RuntimeError("unforeseen")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_said_without_a_traceback(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("GZFLOW_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as end, explained_errors():
+        raise OSError(code, os.strerror(code))  # as a write does: without a file's name
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("DiskError: the disk ")
+    assert f"where: {tmp_path}" in said
+    assert "to fix:" in said
+
+
+def test_a_file_that_may_not_be_written_is_named_and_another_os_error_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+):
+    with pytest.raises(SystemExit), explained_errors():
+        raise PermissionError(errno.EACCES, "Permission denied", "/there/file")
+    assert "DiskError: permission is denied\n  where: /there/file" in capsys.readouterr().err
+    with pytest.raises(PermissionError), explained_errors():
+        raise PermissionError(errno.EACCES, "Permission denied")  # a port, say

@@ -17,9 +17,10 @@ from gzflow.errors import TrainingError
 from gzflow.model.losses import dirichlet_multinomial_nll
 from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
-from gzflow.training.launch import launch
+from gzflow.training.launch import _run, launch
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.trainer import TrainResult
+from gzflow.training.worker import Job, death
 
 SCRIPT = Path(__file__).with_name("launch_toy.py")
 CONFIG = TrainConfig(encoder="mobilenet_v3_small", epochs=5, batch_size=16, devices=2, lr=3e-3)
@@ -143,6 +144,41 @@ def test_an_error_of_a_process_is_the_callers(uneven: ShardSet, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_what_a_process_raised_reaches_the_caller(uneven: ShardSet, tmp_path: Path) -> None:
+    """Here both find their task unreadable; nobody at home foresaw that."""
+    job = Job(tmp_path)
+    job.place.mkdir()
+    (job.place / "task.json").write_text("{")
+    with pytest.raises(
+        TrainingError, match=r"process [01] of 2 ended with exit code 1: JSONDecodeError: Exp"
+    ) as raised:
+        _run(job, 2, lambda _: None, lambda: False)
+    assert raised.value.fix is not None
+    assert "mend what the error names" in raised.value.fix
+    assert gone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("exit code 1: OutOfMemoryError: CUDA out of memory. Tried", "smaller batch_size"),
+        ("exit code 1: OSError: [Errno 28] No space left on device", "free space"),
+        ("SIGKILL", "the machine ran out of memory"),
+    ],
+)
+def test_the_advice_fits_what_a_process_died_of(said: str, advice: str, tmp_path: Path) -> None:
+    error = death(Job(tmp_path), [f"process 0 of 2 ended with {said}"])
+    assert advice in (error.fix or "")
+    assert "goes on after the last finished epoch" in (error.fix or "")
+
+
+def test_an_error_that_the_disk_does_not_take_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ranks").write_text("no folder can be made here")
+    Job(tmp_path).fail(TrainingError("the loss is undefined", fix="use a lower lr"))
+    assert "the loss is undefined\n  to fix: use a lower lr" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_an_error_of_the_caller_ends_the_processes(uneven: ShardSet, tmp_path: Path) -> None:
     def on_epoch(_: EpochMetrics) -> None:
         raise KeyboardInterrupt
@@ -152,12 +188,20 @@ def test_an_error_of_the_caller_ends_the_processes(uneven: ShardSet, tmp_path: P
     assert gone(tmp_path / "run")
 
 
-@pytest.mark.parametrize(("n_train", "batch_size"), [(3, 16), (96, 3)])
+@pytest.mark.parametrize(
+    ("n_train", "n_validation", "batch_size", "problem"),
+    [
+        (3, 4, 16, "the smallest batch has 3"),
+        (96, 4, 3, "the smallest batch has 3"),
+        (5, 4, 4, "the smallest batch has 2"),
+        (96, 1, 16, "1 validation galaxies"),
+    ],
+)
 def test_batches_too_small_to_divide_are_refused(
-    make_set: Callable[..., ShardSet], tmp_path: Path, n_train: int, batch_size: int
+    make_set: Callable[..., ShardSet], tmp_path: Path, n_train: int, n_validation: int, batch_size: int, problem: str
 ) -> None:
-    shards = make_set(tmp_path / "shards", {"train": n_train, "validation": 4})
-    with pytest.raises(TrainingError, match="cannot be divided between 2 devices"):
+    shards = make_set(tmp_path / "shards", {"train": n_train, "validation": n_validation})
+    with pytest.raises(TrainingError, match=rf"cannot be divided between 2 devices(.|\n)*{problem}"):
         launch(shards, CONFIG.model_copy(update={"batch_size": batch_size}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -134,7 +134,7 @@ def write_galaxies(shards: ShardSet, path: Path) -> None:
 
 def _run_of(model: ModelRef, settings: Settings) -> str | None:
     """The run that made a model; a model that is only files may lie in its run's folder."""
-    run_id = model.run_id or noted_run(model.folder.parent, settings)
+    run_id = model.run_id or noted_run(model.folder.parent, settings, read_spec(model.folder).survey)
     return run_id if run_id is not None and run_exists(settings, run_id) else None
 
 

@@ -13,7 +13,7 @@ from gzflow.tracking.artifacts import run_with_tag
 from gzflow.tracking.run import TrackedRun
 
 RUN = "mlflow-run.json"
-"""``key``, ``tracking_uri`` and, once it was begun, ``run_id``."""
+"""``key`` and, once it was begun, for people: ``tracking_uri`` and ``run_id``."""
 KEY = "gzflow.run_key"
 """The tag by which a run is found again that was begun and not written down."""
 
@@ -29,14 +29,13 @@ def claim_run(folder: Path, settings: Settings, survey: str) -> ClaimedRun:
     """The run that the folder has in the settings' store; hold the folder's lock meanwhile.
 
     The key is on disk before the run is begun, and the run carries it as a tag from its first moment: killed in
-    between, it is found by that. A store that is another one, or that was emptied, has no run of the key.
+    between, it is found by that. Only the store itself knows whether it has a run of the key: the same one goes by
+    several addresses (its database, its server, another port), and an address may lead to one that was emptied.
     """
-    path = folder / RUN
-    stored = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    if stored.get("tracking_uri") == place(settings) and (key := stored.get("key")):
+    if (key := _key(folder)) is not None:
         return ClaimedRun(run_with_tag(settings, survey, KEY, key), {KEY: key})
     key = uuid4().hex
-    write_json(path, {"key": key, "tracking_uri": place(settings)})
+    write_json(folder / RUN, {"key": key})
     return ClaimedRun(None, {KEY: key})
 
 
@@ -45,13 +44,15 @@ def note_run(folder: Path, run: TrackedRun, key: str) -> None:
     write_json(folder / RUN, {"key": key, "tracking_uri": place(run.settings), "run_id": run.id})
 
 
-def noted_run(folder: Path, settings: Settings) -> str | None:
+def noted_run(folder: Path, settings: Settings, survey: str) -> str | None:
     """Id of the run that made what is in the folder, if it is in the settings' store."""
+    key = _key(folder)
+    return run_with_tag(settings, survey, KEY, key) if key else None
+
+
+def _key(folder: Path) -> str | None:
     path = folder / RUN
-    if not path.is_file():
-        return None
-    stored = json.loads(path.read_text("utf-8"))
-    return stored.get("run_id") if stored["tracking_uri"] == place(settings) else None
+    return json.loads(path.read_text("utf-8")).get("key") if path.is_file() else None
 
 
 def place(settings: Settings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -27,7 +27,7 @@ from gzflow.stages.run_file import KEY, claim_run, note_run
 from gzflow.stages.scoring import SCORES, TEST, score_test
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.run import PARENT_TAG, Lineage, TrackedRun, run_exists
+from gzflow.tracking.run import PARENT_TAG, Lineage, TrackedRun, run_exists, run_page
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics
@@ -246,15 +246,21 @@ def curves(history: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], 
 def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = None) -> TrainSummary | None:
     """Summary of a finished run, with the alias that its model has now.
 
-    None if the run was not finished, belongs to another parent run, or if the store lacks what it speaks of.
+    None if the run was not finished, or if the store lacks what it speaks of. A training below one parent run serves
+    others as well, as long as the store has that parent.
     """
     if not (folder / RESULT).is_file():
         return None
     stored = json.loads((folder / RESULT).read_text("utf-8"))
     changed = {"folder": folder, "guard_unknown": tuple(stored["guard_unknown"]), "reused": True}
     summary = TrainSummary(**stored | changed)
-    if summary.parent_run_id != parent_run_id or not run_exists(settings, summary.run_id):
+    above = summary.parent_run_id
+    if (above is None) != (parent_run_id is None) or not run_exists(settings, summary.run_id):
         return None
+    if above is not None and above != parent_run_id and not run_exists(settings, above):
+        return None
+    # The same store may be at another address now.
+    summary = replace(summary, url=run_page(settings, summary.run_id))
     if not summary.model:
         return summary
     registry = Registry(settings)
@@ -262,7 +268,7 @@ def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = N
         registry.resolve(f"models:/{summary.model}/{summary.version}")
     except TrackingError:
         return None
-    return TrainSummary(**asdict(summary) | {"alias": _alias(registry, summary.survey, summary.version)})
+    return replace(summary, alias=_alias(registry, summary.survey, summary.version))
 
 
 def _alias(registry: Registry, survey: str, version: str) -> str:
@@ -437,7 +443,7 @@ def _log_result(
 ) -> None:
     """Metrics under the same names in every run, with those that a plain training leaves at 0."""
     best = min(result.history, key=lambda epoch: epoch["validation_loss"])
-    run.log_metrics(
+    run.log_results(
         {
             "best/epoch": result.best_epoch,
             "best/val-loss": best["validation_loss"],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -153,9 +153,7 @@ class TrackedRun:
     @property
     def url(self) -> str | None:
         """The run's page, where a server shows one."""
-        if not is_server(self.settings.tracking_uri):
-            return None
-        return f"{self.settings.tracking_uri.rstrip('/')}/#/experiments/{self._experiment_id}/runs/{self.id}"
+        return _page(self.settings, self._experiment_id, self.id)
 
     def __enter__(self) -> Self:
         self._client = connect(self.settings)
@@ -183,12 +181,19 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            self.patience.make_good()
-            self.patience.ask("end the run", lambda: self.client.set_terminated(self.id, "FINISHED"))
+        if error is not None:
+            # What interrupts a program (Ctrl-C, exit, cancellation, an orchestrator's signal) is no Exception.
+            self._end_with(error, "FAILED" if isinstance(error, Exception) else "KILLED")
             return
-        # What interrupts a program (Ctrl-C, exit, cancellation, an orchestrator's signal) is no Exception.
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        try:
+            self.patience.make_good()
+        except TrackingError as refused:
+            self._end_with(refused, "FAILED")
+            raise
+        self.patience.ask("end the run", lambda: self.client.set_terminated(self.id, "FINISHED"))
+
+    def _end_with(self, error: BaseException, status: str) -> None:
+        """Say why the run ended; what hinders it is logged, because `error` is what the caller must see."""
 
         def end() -> None:
             self.client.set_tag(self.id, "gzflow.error", f"{type(error).__name__}: {error}"[:2000])
@@ -196,11 +201,14 @@ class TrackedRun:
 
         try:
             # Whoever stops a program does not wait long.
-            with suppress(TrackingUnavailable):
-                self.patience.make_good(patience_s=0)
+            self.patience.make_good(patience_s=0)
+        except TrackingUnavailable as away:
+            log.debug("run %s: metrics are lost: %s", self.id, away.what)
+        except TrackingError:
+            log.exception("run %s: metrics were refused", self.id)
+        try:
             self.patience.ask("end the run", end, patience_s=min(LAST_WORDS_S, self.patience.patience_s))
         except TrackingError:
-            # The first error is the one that the caller must see.
             log.exception("run %s could not be marked %s", self.id, status)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -229,6 +237,18 @@ class TrackedRun:
         values = [Metric(metric_key(name), float(value), now, step) for name, value in metrics.items()]
         for part in _batches(values, 1000):
             self.patience.keep(partial(self.client.log_batch, self.id, metrics=part))
+
+    def log_results(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers that have one point each; what the run has already, of an earlier process, is left as it is."""
+        self.patience.make_good()
+        known = self.patience.ask("read metrics", lambda: self.client.get_run(self.id)).data.metrics
+        same = {
+            name
+            for name, value in metrics.items()
+            if (logged := known.get(metric_key(name))) is not None
+            and (logged == value or (math.isnan(logged) and math.isnan(value)))
+        }
+        self.log_metrics({name: value for name, value in metrics.items() if name not in same}, step)
 
     def log_dataset(
         self, name: str, digest: str, source: str, *, context: str, profile: Mapping[str, Any] | None = None
@@ -307,6 +327,21 @@ def run_exists(settings: Settings, run_id: str) -> bool:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return False
             raise
+
+
+def run_page(settings: Settings, run_id: str) -> str | None:
+    """Page of a run of the store, where a server shows one."""
+    if not is_server(settings.tracking_uri):
+        return None
+    client = connect(settings)
+    with tracking_errors("look up a run", settings):
+        return _page(settings, client.get_run(run_id).info.experiment_id, run_id)
+
+
+def _page(settings: Settings, experiment_id: str, run_id: str) -> str | None:
+    if not is_server(settings.tracking_uri):
+        return None
+    return f"{settings.tracking_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def experiment(client: MlflowClient, settings: Settings, survey: str) -> str:

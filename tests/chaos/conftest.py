@@ -219,7 +219,6 @@ def _tracked(home: Path, survey: str, runs: int) -> dict[str, Any]:
         "params": {name: run.data.params for name, run in found.items()},
         "metrics": {name: _metrics(client, run) for name, run in found.items()},
         "artifacts": {name: _artifacts(client, run.info.run_id) for name, run in found.items()},
-        "epochs": {name: len(client.get_metric_history(run.info.run_id, "train/loss")) for name, run in found.items()},
     }
 
 
@@ -256,12 +255,14 @@ def _parent(client: MlflowClient, run: Any) -> str | None:
     return client.get_run(above).info.run_name if above else None
 
 
-def _metrics(client: MlflowClient, run: Any) -> dict[str, set[tuple[int, float | str]]]:
-    """Every point of every curve that does not tell the time."""
+def _metrics(client: MlflowClient, run: Any) -> dict[str, list[tuple[int, str]]]:
+    """Every point of every curve, as often as it was logged; of those that tell the time, the steps."""
     return {
-        key: {(point.step, repr(point.value)) for point in client.get_metric_history(run.info.run_id, key)}
+        key: sorted(
+            (point.step, "" if key in {"seconds", "images_per_s"} else repr(point.value))
+            for point in client.get_metric_history(run.info.run_id, key)
+        )
         for key in run.data.metrics
-        if key not in {"seconds", "images_per_s"}
     }
 
 

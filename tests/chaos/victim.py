@@ -113,7 +113,7 @@ def main() -> None:
     """Fork for each request until nobody asks any more."""
     threads = {(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()}
     # Those of allocators are prepared for a fork; another one's locks would be copied in any state.
-    assert threads <= {"python", "jemalloc_bg_thd", "polars-ooc-clea"}, threads
+    assert threads <= {Path("/proc/self/comm").read_text().strip(), "jemalloc_bg_thd", "polars-ooc-clea"}, threads
     say("ready")
     for line in sys.stdin:
         request = json.loads(line)

@@ -11,7 +11,7 @@ import pytest
 from gzflow.errors import TrackingError
 from gzflow.settings import Settings
 from gzflow.tracking.client import connect
-from gzflow.tracking.run import Lineage, TrackedRun, end_orphans
+from gzflow.tracking.run import Lineage, TrackedRun, end_orphans, run_page
 
 
 def status_of(settings: Settings, run_id: str) -> str:
@@ -107,6 +107,53 @@ def test_an_error_is_not_hidden_by_a_store_that_went_away(settings: Settings, ca
     with pytest.raises(ValueError, match="the real cause"):
         lost()
     assert "could not be marked FAILED" in caplog.text
+
+
+def test_a_run_whose_kept_metrics_are_refused_has_failed(settings: Settings, monkeypatch) -> None:
+    run = TrackedRun(settings, "toy", patience_s=0)
+
+    def work() -> None:
+        with run:
+            away, refused = (mlflow.MlflowException("no", code) for code in (1, 1000))  # INTERNAL_ERROR, INVALID_...
+            answers = iter([away, refused])
+
+            def send(*arguments: object, **more: object) -> None:
+                raise next(answers)
+
+            monkeypatch.setattr(run.client, "log_batch", send)
+            run.log_metrics({"train_loss": 1.0})
+
+    with pytest.raises(TrackingError, match="log metrics"):
+        work()
+    stored = connect(settings).get_run(run.id)
+    assert stored.info.status == "FAILED"
+    assert "log metrics" in stored.data.tags["gzflow.error"]
+
+
+def test_results_are_logged_once(settings: Settings) -> None:
+    with TrackedRun(settings, "toy") as run:
+        run.log_results({"test/nll": 3.0, "test/gain": float("nan")}, step=4)
+    with TrackedRun(settings, "toy", run_id=run.id) as again:
+        again.log_results({"test/nll": 3.0, "test/gain": float("nan"), "test/skill": 0.5}, step=4)
+    client = connect(settings)
+    points = {key: len(client.get_metric_history(run.id, key)) for key in client.get_run(run.id).data.metrics}
+    assert set(points.values()) == {1}
+    assert len(points) == 3
+    with TrackedRun(settings, "toy", run_id=run.id) as other:
+        other.log_results({"test/nll": 2.0}, step=4)
+    assert client.get_run(run.id).data.metrics["test/nll"] == 2.0
+
+
+def test_a_page_is_at_the_servers_present_address(settings: Settings, monkeypatch) -> None:
+    from gzflow.tracking import run as module
+
+    with TrackedRun(settings, "toy") as run:
+        assert run.url is None
+    assert run_page(settings, run.id) is None
+    moved = Settings.load({"MLFLOW_TRACKING_URI": "http://127.0.0.1:5999/"}, home=settings.home)
+    monkeypatch.setattr(module, "connect", lambda _: connect(settings))
+    page = f"http://127.0.0.1:5999/#/experiments/{run.experiment_id}/runs/{run.id}"
+    assert run_page(moved, run.id) == page
 
 
 def test_a_run_is_continued(settings: Settings) -> None:

@@ -134,6 +134,30 @@ def test_what_is_no_finished_run_is_refused(bare: Path, tmp_path: Path, home: Se
         import_run(tmp_path / "half", home)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"shards": None}, "shards"),
+        ({"n_train": None}, "n_train"),
+        ({"history": []}, "history"),
+        ({"best_epoch": 9}, "there is no epoch 9"),
+        ({"shards": {"folder": "f", "survey": "sim", "fingerprint": "../../x"}}, "shards.fingerprint"),
+        ({"shards": {"folder": "f", "survey": "../x", "fingerprint": "0" * 16}}, "shards.survey"),
+    ],
+)
+def test_a_damaged_description_is_refused_and_nothing_is_made(
+    bare: Path, tmp_path: Path, change: dict[str, object], problem: str
+) -> None:
+    shutil.copytree(bare, tmp_path / "odd")
+    path = tmp_path / "odd" / "training.json"
+    described = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({name: value for name, value in described.items() if value is not None}))
+    settings = Settings.load({}, home=tmp_path / "home")
+    with pytest.raises(TrainingError, match=rf"damaged(.|\n)*{problem}(.|\n)*to fix"):
+        import_run(tmp_path / "odd", settings)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["odd"]
+
+
 @pytest.mark.slow
 def test_killed_at_any_instant_and_again_it_is_there_once(node, tmp_path: Path) -> None:
     code = (

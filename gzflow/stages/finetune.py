@@ -33,7 +33,7 @@ from gzflow.stages.training_run import CHANGEABLE, RESULT, Kind, TrainChunk, Tra
 from gzflow.surveys import load_survey
 from gzflow.tracking.artifacts import run_metrics
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.run import Lineage, TrackedRun, run_exists
+from gzflow.tracking.run import Lineage, TrackedRun, run_exists, run_page
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.finetuning import Parent
 
@@ -51,7 +51,8 @@ class FineTunePlan:
     Attributes
     ----------
     folder
-        Named by parent, shards and configuration: more label counts or seeds later find what was trained before.
+        Of this set of trainings, which has an MLflow run of its own. It lies in the one named by parent, shards and
+        configuration, beside the folders of the trainings: another set finds those that were trained before.
     name
         Of the MLflow run.
     config
@@ -143,8 +144,7 @@ def plan(options: FineTuneOptions, settings: Settings) -> FineTunePlan:
     parent = Parent.open(ref.folder)
     config = parent.settle(options.config, shards.recipe)
     decisive = [shards.fingerprint, parent.fingerprint, config.fingerprint]
-    digest = hashlib.blake2b(json.dumps(decisive).encode(), digest_size=4).hexdigest()
-    folder = settings.training(survey.name) / f"finetune-{shards.fingerprint[:8]}-{digest}"
+    folder = settings.training(survey.name) / f"finetune-{shards.fingerprint[:8]}-{_digest(decisive)}"
     kinds: tuple[Kind, ...] = ("finetuned", "scratch") if options.scratch else ("finetuned",)
     chunks: list[TrainChunk] = []
     for labels, step, kind in product((most, *sorted(options.label_counts)), range(options.seeds), kinds):
@@ -164,8 +164,13 @@ def plan(options: FineTuneOptions, settings: Settings) -> FineTunePlan:
                 register=not chunks,
             )
         )
-    name = f"{config.encoder}-{shards.recipe.pixels}px-from-{'-'.join(filter(None, [ref.name, ref.version]))}-{digest}"
-    return FineTunePlan(survey.name, str(shards.folder), str(folder), name, ref, config, tuple(chunks))
+    whole = _digest([*decisive, *(chunk.name for chunk in chunks)])
+    name = f"{config.encoder}-{shards.recipe.pixels}px-from-{'-'.join(filter(None, [ref.name, ref.version]))}-{whole}"
+    return FineTunePlan(survey.name, str(shards.folder), str(folder / whole), name, ref, config, tuple(chunks))
+
+
+def _digest(decisive: list[str]) -> str:
+    return hashlib.blake2b(json.dumps(decisive).encode(), digest_size=4).hexdigest()
 
 
 def find_parent(reference: str, settings: Settings) -> ModelRef:
@@ -205,7 +210,8 @@ def run(
 ) -> FineTuneSummary:
     """Do all trainings, each as an MLflow run below the fine-tune's own, and compare them.
 
-    Whatever was finished before is found again; the fine-tune's own run ends as the work ends.
+    Whatever was finished before is found again, also below the run of another set of trainings, where it stays; the
+    fine-tune's own run ends as the work ends.
 
     Parameters
     ----------
@@ -246,8 +252,7 @@ def run(
                 trainings = [each(chunk, tracked.id) for chunk in plan_.chunks]
             summary = _summary(plan_, tracked.id, tracked.url, tuple(trainings))
             _log(tracked, summary)
-        names = [training.name for training in trainings]
-        write_json(folder / RESULT, {"run_id": summary.run_id, "url": summary.url, "trainings": names})
+        write_json(folder / RESULT, {"run_id": summary.run_id})
     logger.info("%s: %s", summary.survey, summary.sentence())
     return summary
 
@@ -281,13 +286,13 @@ def _finished(plan_: FineTunePlan, settings: Settings) -> FineTuneSummary | None
     if not path.is_file():
         return None
     stored: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-    if stored["trainings"] != [chunk.name for chunk in plan_.chunks] or not run_exists(settings, stored["run_id"]):
+    if not run_exists(settings, stored["run_id"]):
         return None
     trainings = [read_summary(Path(chunk.folder), settings, stored["run_id"]) for chunk in plan_.chunks]
     whole = tuple(training for training in trainings if training is not None)
     if len(whole) < len(trainings):
         return None
-    return _summary(plan_, stored["run_id"], stored["url"], whole, reused=True)
+    return _summary(plan_, stored["run_id"], run_page(settings, stored["run_id"]), whole, reused=True)
 
 
 def _summary(
@@ -341,7 +346,7 @@ def _log(tracked: TrackedRun, summary: FineTuneSummary) -> None:
         names = ("gain-over-scratch", "gain-over-scratch-lower", "gain-over-scratch-upper")
         values = (summary.gain.mean, summary.gain.lower, summary.gain.upper)
         metrics |= {f"test/{name}": value for name, value in zip(names, values, strict=True)}
-    tracked.log_metrics(metrics)
+    tracked.log_results(metrics)
     rows = table(summary)
     tracked.log_table("tables/trainings.json", list(rows[0]), [list(row.values()) for row in rows])
     if summary.tuned.guard_unknown:
@@ -354,12 +359,13 @@ def _log(tracked: TrackedRun, summary: FineTuneSummary) -> None:
 def _log_curve(tracked: TrackedRun, curve: LearningCurve) -> None:
     """The curve with the number of labels as the step, so that MLflow's page draws it, and what the parent saves."""
     for kind, levels in (("finetuned", curve.finetuned), ("scratch", curve.scratch)):
-        for level in levels:
+        logged = tracked.logged_steps(f"curve/{kind}/nll") if levels else set()
+        for level in (level for level in levels if level.labels not in logged):
             values = {"nll": level.mean, "nll-lower": level.lower, "nll-upper": level.upper}
             known = {name: value for name, value in values.items() if np.isfinite(value)}
             tracked.log_metrics({f"curve/{kind}/{name}": value for name, value in known.items()}, step=level.labels)
     if (saved := curve.labels_saved) is not None:
         share, lower, upper = saved.share
         values = {"share": share, "share-lower": lower, "share-upper": upper, "needed": saved.needed}
-        tracked.log_metrics({f"labels-saved/{k}": v for k, v in values.items() if np.isfinite(v)})
+        tracked.log_results({f"labels-saved/{k}": v for k, v in values.items() if np.isfinite(v)})
         tracked.set_tags({"gzflow.labels_saved": str(saved)})

@@ -183,14 +183,37 @@ def test_done_again_nothing_is_done(sky, tuned):
     assert len(sky.runs()) == n_runs
 
 
-def test_without_a_curve_the_same_trainings_are_found(sky, tuned):
-    n_runs = len(sky.runs())
-    again = sky.run()
-    assert again.run_id == tuned.run_id
-    assert all(training.reused for training in again.trainings)
-    assert again.curve is None
-    assert len(sky.runs()) == n_runs
-    assert sky.registry.client.get_run(again.run_id).info.status == "FINISHED"
+def test_another_set_of_the_same_trainings_is_a_run_of_its_own(sky, tuned):
+    client, n_runs = sky.registry.client, len(sky.runs())
+    alone = sky.run(scratch=False)
+    assert alone.run_id != tuned.run_id
+    assert [training.run_id for training in alone.trainings] == [tuned.tuned.run_id]
+    assert alone.tuned.reused
+    assert (alone.curve, alone.gain) == (None, None)
+    assert len(sky.runs()) == n_runs + 1
+    run = client.get_run(alone.run_id)
+    assert run.info.status == "FINISHED"
+    assert not [key for key in run.data.metrics if key.startswith(("curve/", "labels-saved/", "test/gain-over"))]
+    assert "gzflow.labels_saved" not in run.data.tags
+    assert read_artifact(sky.settings, alone.run_id, "figures/learning-curve.png") is None
+    assert client.get_run(tuned.tuned.run_id).data.tags["mlflow.parentRunId"] == tuned.run_id
+
+
+def test_nothing_is_logged_twice_by_a_rerun(sky, tuned):
+    client = sky.registry.client
+    runs = [tuned.run_id, tuned.trainings[2].run_id]
+
+    def points():
+        keys = [(run, key) for run in runs for key in client.get_run(run).data.metrics]
+        return {(run, key): [(p.step, p.value) for p in client.get_metric_history(run, key)] for run, key in keys}
+
+    before = points()
+    # As after a kill between the end of a run and the note that it is done.
+    (tuned.trainings[2].folder / RESULT).unlink()
+    (tuned.folder / RESULT).unlink()
+    again = sky.run(label_counts=(15,))
+    assert [again.run_id, again.trainings[2].run_id] == runs
+    assert points() == before
 
 
 class Killed(BaseException):
@@ -217,7 +240,7 @@ def test_an_interrupted_fine_tune_goes_on(sky):
     (first / RESULT).unlink()
     for folder in (first, Path(plan.folder)):
         noted = json.loads((folder / RUN).read_text())
-        (folder / RUN).write_text(json.dumps({key: noted[key] for key in ("key", "tracking_uri")}))
+        (folder / RUN).write_text(json.dumps({"key": noted["key"]}))
     # How many loader processes there are decides no result: another number goes on with the same runs.
     resumed = finetune.plan(sky.options(config=replace_seed(9).model_copy(update={"workers": 0})), sky.settings)
     summary = finetune.run(resumed, sky.settings)

@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import flows
+from flows.environment import QUIET
 from flows.stack import endpoint
 from flows.stack.access import Access
 from flows.stack.endpoint import Endpoint
@@ -153,7 +154,7 @@ def _clients(
         "PREFECT_LOGGING_EXTRA_LOGGERS": "gzflow",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        **quiet(),
+        **QUIET,
     }
     fixed = {
         **settings.environment(),
@@ -166,13 +167,3 @@ def _clients(
     }
     unwanted = {"MLFLOW_RUN_ID", "MLFLOW_AUTH_ADMIN_PASSWORD", "PREFECT_SERVER_API_AUTH_STRING"}
     return defaults | {name: value for name, value in environ.items() if name not in unwanted} | fixed
-
-
-def quiet() -> dict[str, str]:
-    """No telemetry, no analytics, no look-up of newer versions."""
-    return {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "1",
-        "NO_ALBUMENTATIONS_UPDATE": "1",
-    }

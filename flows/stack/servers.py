@@ -7,31 +7,25 @@ import socket
 import sys
 from urllib.parse import urlsplit
 
+from flows.environment import BATCHES, QUIET
 from flows.stack.databases import backend_store
-from flows.stack.plan import ROOT, StackPlan, quiet
+from flows.stack.plan import ROOT, StackPlan
 from flows.stack.process import MARK, Child
 
 PREFECT_SERVER, MLFLOW_SERVER = "prefect-server", "mlflow-server"
 
 
 def prefect_server(plan: StackPlan) -> Child:
-    """Prefect's API, scheduler and UI, on the database of ``PREFECT_SERVER_DATABASE_CONNECTION_URL``.
-
-    Measured with Prefect 3.8: the default batch sizes of the event services cost three times as much server work a
-    task run.
-    """
+    """Prefect's API, scheduler and UI, on the database of ``PREFECT_SERVER_DATABASE_CONNECTION_URL``."""
     port = str(plan.prefect.port)
     defaults = {
         "PREFECT_HOME": str(plan.home / "prefect"),
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
-        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
-        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
-        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+        **BATCHES,
         # The browser asks the API under this address; a client's PREFECT_API_URL must not decide it.
         "PREFECT_SERVER_UI_API_URL": f"{_public(plan, plan.prefect.url)}/api",
         # Notifications link to runs under this one.
         "PREFECT_UI_URL": _public(plan, plan.prefect.url),
-        **quiet(),
+        **QUIET,
     }
     environment = defaults | _without("PREFECT_API_URL", "PREFECT_API_AUTH_STRING") | plan.access.of_prefect_server()
     if "PREFECT_UI_API_URL" in os.environ:
@@ -60,7 +54,7 @@ def mlflow_server(plan: StackPlan) -> Child:
         "MLFLOW_WORKERS": "2",
         # A line a request would fill the log with every metric of every night.
         "MLFLOW_UVICORN_OPTS": "--no-access-log",
-        **quiet(),
+        **QUIET,
     }
     environment = defaults | _without("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_RUN_ID")
     environment |= plan.access.of_mlflow_server(plan.home, os.environ)

@@ -400,7 +400,7 @@ def conclude(
     if chunk.register:
         tags = {PARENT_TAG: start.uri} if start else None
         words = score_words(*((total.n, total.nll, total.nll_constant, total.nll_majority) if total else (0, 0, 0, 0)))
-        description = f"{chunk.name}: {words}" + (f"; fine-tuned from {start.uri}" if start else "")
+        description = f"{words}; {chunk.name}" + (f"; fine-tuned from {start.uri}" if start else "")
         ref = run.patience.ask(
             "register the model",
             lambda: Registry(settings).register(result.folder, run, tags=tags, description=description),

@@ -14,9 +14,6 @@ BATCHES = {
 }
 """Measured with Prefect 3.8: the default sizes cost three times as much server work a task run."""
 
-PATIENT = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60"}
-"""Seconds that the services of Prefect's server wait for each other on SQLite; 10 are too few on a busy machine."""
-
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,7 +31,6 @@ def prepare(settings: Settings) -> None:
     defaults = {
         **settings.environment(),
         **BATCHES,
-        **PATIENT,
         **QUIET,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",

@@ -7,7 +7,7 @@ import socket
 import sys
 from urllib.parse import urlsplit
 
-from flows.environment import BATCHES, PATIENT, QUIET
+from flows.environment import BATCHES, QUIET
 from flows.stack.databases import backend_store
 from flows.stack.plan import ROOT, StackPlan
 from flows.stack.process import MARK, Child
@@ -21,7 +21,6 @@ def prefect_server(plan: StackPlan) -> Child:
     defaults = {
         "PREFECT_HOME": str(plan.home / "prefect"),
         **BATCHES,
-        **PATIENT,
         # The browser asks the API under this address; a client's PREFECT_API_URL must not decide it.
         "PREFECT_SERVER_UI_API_URL": f"{_public(plan, plan.prefect.url)}/api",
         # Notifications link to runs under this one.

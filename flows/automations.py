@@ -165,32 +165,28 @@ def _notify(word: str, description: str, block: Any, payload: str, **trigger: An
     )
 
 
-def _payload(**values: str) -> str:
+def _payload(message: str, words: str) -> str:
     """A JSON object whose values are Jinja expressions.
 
-    ``text`` is what chat services show. ``id`` is the event's: a server in distress may POST it twice after all.
+    ``text``, made of `words`, is what chat services show. ``id`` is the event's: a server in distress may POST it twice
+    after all.
     """
+    values = {
+        "text": f"[{words}, flow_run | ui_url] | join(' · ')",
+        "event": "event.event",
+        "id": "event.id | string",
+        "run": "flow_run.name",
+        "state": "flow_run.state.name",
+        "message": message,
+        "link": "flow_run | ui_url",
+    }
     return "{" + ", ".join(f"{json.dumps(key)}: {{{{ ({value}) | tojson }}}}" for key, value in values.items()) + "}"
 
 
 _RUN_PAYLOAD = _payload(
-    text="[flow_run.name, flow_run.state.name, flow_run.state.message or '', flow_run | ui_url] | join(' · ')",
-    event="event.event",
-    id="event.id | string",
-    run="flow_run.name",
-    state="flow_run.state.name",
-    message="flow_run.state.message or ''",
-    link="flow_run | ui_url",
+    "flow_run.state.message or ''", "flow_run.name, flow_run.state.name, flow_run.state.message or ''"
 )
-_EVENT_PAYLOAD = _payload(
-    text="[event.resource['gzflow.message'], flow_run | ui_url] | join(' · ')",
-    event="event.event",
-    id="event.id | string",
-    run="flow_run.name",
-    state="flow_run.state.name",
-    message="event.resource['gzflow.message']",
-    link="flow_run | ui_url",
-)
+_EVENT_PAYLOAD = _payload("event.resource['gzflow.message']", "event.resource['gzflow.message']")
 
 
 def _block(url: str | None) -> Any:

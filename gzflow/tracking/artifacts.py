@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from gzflow.settings import Settings
 from gzflow.tracking.client import PREFIX, connect, tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow.entities import RunData
 
 
 def read_artifact(settings: Settings, run_id: str, name: str) -> bytes | None:
@@ -26,16 +30,19 @@ def read_artifact(settings: Settings, run_id: str, name: str) -> bytes | None:
 
 
 def run_tags(settings: Settings, run_id: str) -> dict[str, str]:
-    """Tags of a run.
+    """Tags of a run; raises as `read_artifact` does."""
+    return dict(_data(settings, run_id).tags)
 
-    Raises
-    ------
-    TrackingError
-        The run is not there, or the store cannot be reached.
-    """
+
+def run_metrics(settings: Settings, run_id: str) -> dict[str, float]:
+    """The last value of each of a run's metrics; raises as `read_artifact` does."""
+    return dict(_data(settings, run_id).metrics)
+
+
+def _data(settings: Settings, run_id: str) -> RunData:
     client = connect(settings)
     with tracking_errors(f"look up run {run_id}", settings):
-        return dict(client.get_run(run_id).data.tags)
+        return client.get_run(run_id).data
 
 
 def run_with_tag(settings: Settings, survey: str, tag: str, value: str) -> str | None:
@@ -47,16 +54,3 @@ def run_with_tag(settings: Settings, survey: str, tag: str, value: str) -> str |
             return None
         found = client.search_runs([experiment.experiment_id], filter_string=f"tags.`{tag}` = '{value}'")
         return str(found[0].info.run_id) if found else None
-
-
-def run_metrics(settings: Settings, run_id: str) -> dict[str, float]:
-    """The last value of each of a run's metrics.
-
-    Raises
-    ------
-    TrackingError
-        The run is not there, or the store cannot be reached.
-    """
-    client = connect(settings)
-    with tracking_errors(f"look up run {run_id}", settings):
-        return dict(client.get_run(run_id).data.metrics)

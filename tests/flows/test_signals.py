@@ -87,7 +87,7 @@ def left_after(process: subprocess.Popen[str], seconds: float = 10) -> list[psut
 def test_training_is_stopped_and_goes_on(
     sharded: Path, rings: Path, started: Started, gzflow, number: signal.Signals, code: int
 ) -> None:
-    options = ("--epochs", "400", "--seed", str(int(number)), "--encoder", "mobilenet_v3_small")
+    options = ("--pixels", "32", "--epochs", "400", "--seed", str(int(number)), "--encoder", "mobilenet_v3_small")
     process = started("train", rings / "rings.toml", *options)
     read_until(process, "epoch 3: ")
     process.send_signal(number)
@@ -140,9 +140,9 @@ def test_other_commands_are_stopped_too(rings: Path, started: Started, command: 
 
 
 def test_kill_9_leaves_no_temporary_server(sharded: Path, rings: Path, started: Started) -> None:
-    process = started(
-        "train", rings / "rings.toml", "--epochs", "400", "--seed", "9", "--encoder", "mobilenet_v3_small"
-    )
+    # The size is named: another test's shard command may have finished a set of 40 pixels before its signal came.
+    options = ("--pixels", "32", "--epochs", "400", "--seed", "9", "--encoder", "mobilenet_v3_small")
+    process = started("train", rings / "rings.toml", *options)
     read_until(process, "epoch 1: ")
     assert any("uvicorn" in " ".join(other.cmdline()) for other in session_of(process))
     process.kill()

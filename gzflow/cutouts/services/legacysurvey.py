@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from gzflow.cutouts.check import check_fits, check_image
 from gzflow.cutouts.formats import beginning
 from gzflow.cutouts.rgb import RECIPE_BANDS
-from gzflow.cutouts.services.service import Pixels, Reply, Request, common_problems, refuse_status, usable_target
+from gzflow.cutouts.services.service import (
+    Pixels,
+    Reply,
+    Request,
+    Service,
+    common_problems,
+    refuse_status,
+    usable_target,
+)
 from gzflow.errors import BadPixels, BlankImage, NoCoverage, Refused
 from gzflow.recipe import CutoutSpec
 
@@ -23,7 +31,7 @@ _TILE_ELSEWHERE = 32
 _UNOBSERVED = 0.2
 
 
-class LegacySurvey:
+class LegacySurvey(Service):
     """``jpeg-cutout`` and ``fits-cutout`` of the viewer.
 
     Options: ``layer`` (ls-dr9), ``format`` (jpeg or fits), ``bands`` (grz). ``url`` is another host, with

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from gzflow.cutouts.check import check_image, refuse_uniform
-from gzflow.cutouts.services.service import Pixels, Reply, Request, common_problems, refuse_status, usable_target
+from gzflow.cutouts.services.service import (
+    Pixels,
+    Reply,
+    Request,
+    Service,
+    common_problems,
+    refuse_status,
+    usable_target,
+)
 from gzflow.errors import NoCoverage
 from gzflow.recipe import CutoutSpec
 
@@ -13,7 +21,7 @@ _OUTSIDE = b"outside the SDSS footprint"
 _BLACK_SHARE = 0.5
 
 
-class Sdss:
+class Sdss(Service):
     """``getjpeg`` of the data releases 8 and later; pixels in i, r, g as R, G, B.
 
     ``options.release`` is dr17 unless given; ``options.opt`` are SkyServer's drawing letters (none: nothing is drawn
@@ -62,10 +70,6 @@ class Sdss:
             raise self._outside(request)
         refuse_uniform(checked.pixels, request.where)
         return checked.pixels
-
-    def second_opinion(self, _request: Request, _status: int, /) -> Request | None:
-        """None: every status is clear."""
-        return None
 
     def _outside(self, request: Request) -> NoCoverage:
         return NoCoverage("outside the SDSS footprint", where=request.where)

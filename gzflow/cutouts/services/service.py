@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ class Request:
     url, params
         Where, and the query.
     format
-        ``jpeg`` or ``fits``.
+        What the answer holds: ``jpeg``, ``png``, ``fits`` bands that become a picture by the survey's recipe, or
+        ``text`` of a look-up.
     width, height
         Pixels.
     bands
@@ -39,7 +41,7 @@ class Request:
 
     url: str
     params: Mapping[str, str] = field(hash=False)
-    format: Literal["jpeg", "fits"]
+    format: Literal["jpeg", "png", "fits", "text"]
     width: int
     height: int
     bands: int = 3
@@ -48,6 +50,11 @@ class Request:
     def where(self) -> str:
         """The whole URL, for messages: it can be pasted into a browser."""
         return f"{self.url}?{urlencode(self.params)}"
+
+    @property
+    def suffix(self) -> str:
+        """Of the file that the image is kept in: pictures as they came, FITS as the PNG that a recipe made of it."""
+        return ".jpg" if self.format == "jpeg" else ".png"
 
     @property
     def host(self) -> str:
@@ -65,25 +72,33 @@ class Reply:
     reason: str = ""
 
 
-class Service(Protocol):
-    """One protocol; implementations hold no state."""
+class Service(ABC):
+    """What fetching needs to know about a service; implementations hold no state.
+
+    Most services are asked once for each galaxy. One that must be asked where its images lie before it can cut any
+    offers a `preparation`, and turns that look-up's reply into the request for the image with `prepared`.
+    """
 
     name: str
 
+    @abstractmethod
     def problems(self, spec: CutoutSpec, recipe_name: str | None = None) -> list[str]:
         """Why the service, or the FITS -> RGB recipe after it, would refuse the spec: found before anything is sent."""
-        ...
 
+    @abstractmethod
     def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
         """The request for one galaxy: degrees, and arcsec per pixel at ``spec.pixels``.
+
+        Of a service with a `preparation` it lacks what the look-up will tell, and is not sent: it says what is wanted,
+        which is enough for the name of the file.
 
         Raises
         ------
         PermanentCutoutError
             A position or scale that no service can be asked about.
         """
-        ...
 
+    @abstractmethod
     def interpret(self, request: Request, reply: Reply) -> Pixels:
         """The decoded image, checked.
 
@@ -92,11 +107,28 @@ class Service(Protocol):
         CutoutError
             Everything that is no usable image, also where the status code says that all is well.
         """
-        ...
 
-    def second_opinion(self, request: Request, status: int, /) -> Request | None:
+    def preparation(
+        self, _spec: CutoutSpec, _ra: float | None, _dec: float | None, _pixscale: float | None, /
+    ) -> Request | None:
+        """The look-up that must come before the request for the image; None where nothing is looked up."""
+        return None
+
+    def prepared(
+        self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None, _reply: Reply, /
+    ) -> Request:
+        """The request for the image, from the reply to `preparation`.
+
+        Raises
+        ------
+        CutoutError
+            The look-up failed, or `NoCoverage`: there is no image of this place.
+        """
+        return self.request(spec, ra, dec, pixscale)
+
+    def second_opinion(self, _request: Request, _status: int, /) -> Request | None:
         """A cheaper request whose answer tells what an unclear status meant; None where a status is clear."""
-        ...
+        return None
 
 
 def usable_target(ra: float | None, dec: float | None, pixscale: float | None) -> tuple[float, float, float]:

@@ -145,13 +145,16 @@ def _range(pixels: NDArray[np.uint8]) -> int:
 
 def _decoded(content: bytes, *, keep: bool, what: str) -> NDArray[np.uint8]:
     # Orientation tags come from cameras; turning a cutout by one would make its size disagree with its header.
-    flags = cv2.IMREAD_UNCHANGED if keep else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    # Straight to RGB where that is possible: turning the channels round afterwards costs as much as decoding.
+    flags = cv2.IMREAD_UNCHANGED if keep else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise TruncatedImage("the image does not decode", where=what, expected="a complete file") from error
     if pixels is None:
         raise TruncatedImage("the image does not decode", where=what, expected="a complete file")
+    if not keep:
+        return np.ascontiguousarray(pixels)
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 2:

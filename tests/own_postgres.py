@@ -33,6 +33,10 @@ class PostgreSQL:
     def stop(self, mode: str = "fast") -> None:
         self._call("pg_ctl", "-D", str(self.data), "-m", mode, "-w", "stop")
 
+    def query(self, statement: str) -> None:
+        """One statement, in the database that every server has."""
+        self._call("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "gzflow", "-c", statement, "postgres")
+
     def _call(self, program: str, *arguments: str) -> None:
         command = [str(self.programs / program), *arguments]
         if os.geteuid() == 0:

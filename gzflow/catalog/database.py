@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from gzflow.errors import StoreError, StoreUnavailable
+from gzflow.errors import DiskError, StoreError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,6 +34,8 @@ _AWAY = (
     "refused", "starting up", "shutting down", "recovery mode", "closed the connection", "terminating connection",
     "connection is lost", "connection timeout", "no such file or directory",
 )  # fmt: skip
+# SQLite wants 32 KiB at a time for the index of its log.
+_ROOM = 2**16
 _used: set[str] = set()
 # Any number that all gzflow processes share: it serialises the first creation of tables in PostgreSQL.
 _SCHEMA_LOCK = 7_016_235
@@ -153,12 +156,24 @@ class Database:
                     expected="a database that answers",
                     fix="start it, or correct GZFLOW_CATALOG_URL; then run the same command again",
                 ) from error
+            if self.is_sqlite and self._disk_is_full(error):
+                raise DiskError(
+                    "the disk is full", where=self.shown, fix="make room, then run the same command again"
+                ) from error
             raise StoreError(
                 "the catalog store refused",
                 where=self.shown,
                 expected="a database that can be written, and no program that holds its lock for half a minute",
                 fix=f"look at the database's own message: {error.orig}",
             ) from error
+
+    def _disk_is_full(self, error: DBAPIError) -> bool:
+        """Whether SQLite found no room; for its log's index it says "disk I/O error" then."""
+        said = str(error.orig).lower()
+        if "disk i/o error" not in said:
+            return "is full" in said
+        folder = Path(self.url.database or "").parent
+        return folder.is_dir() and shutil.disk_usage(folder).free < _ROOM
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -1,8 +1,8 @@
 """A nursery of victims: what is heavy is imported once; each stage runs in a fork that may be killed at any moment.
 
-Reads one request a line (JSON: stage, home, log, and the stage's own words) and answers with lines: ``began PID`` once
-the fork leads its own process group and its stage begins, ``result JSON`` when the stage has ended well, and ``ended
-STATUS`` with what `os.waitpid` said.
+Reads one request a line (JSON: stage, home, log, environment, and the stage's own words) and answers with lines:
+``began PID`` once the fork leads its own process group and its stage begins, ``result JSON`` when the stage has ended
+well, and ``ended STATUS`` with what `os.waitpid` said.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def die(request: dict[str, Any]) -> None:
         os.dup2(log.fileno(), 2)
     try:
         torch.set_num_threads(1)
-        settings = Settings.load({}, home=request.pop("home"))
+        settings = Settings.load(request.pop("environment"), home=request.pop("home"))
         stage = STAGES[request.pop("stage")]
         say(f"began {os.getpid()}")
         say(f"result {json.dumps(stage(settings, **request), default=str)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Literal
@@ -124,9 +125,14 @@ def check_fits(content: bytes, *, shape: tuple[int, int, int] | None, what: str,
     if shape is not None and pixels.shape != tuple(shape):
         raise WrongSize(f"the FITS image is {pixels.shape}", where=what, expected=f"{shape} as (bands, H, W)")
     checked = CheckedFits(pixels, header)
-    bad = (pixels == 0) | ~np.isfinite(pixels)
-    shares = bad.mean(axis=(1, 2))
     names = checked.bands if len(checked.bands) == len(pixels) else [f"band {at}" for at in range(len(pixels))]
+    refuse_unobserved(pixels, names, what, bad_share)
+    return checked
+
+
+def refuse_unobserved(pixels: NDArray[np.float32], names: Sequence[str], what: str, bad_share: float = 0.2) -> None:
+    """Raise BadPixels when the share of exact zeros and NaN in a band of (bands, H, W) reaches `bad_share`."""
+    shares = ((pixels == 0) | ~np.isfinite(pixels)).mean(axis=(1, 2))
     if (shares >= bad_share).any():
         listed = ", ".join(
             f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True) if share >= bad_share
@@ -136,7 +142,6 @@ def check_fits(content: bytes, *, shape: tuple[int, int, int] | None, what: str,
             where=what,
             expected=f"less than {bad_share:.0%} in every band",
         )
-    return checked
 
 
 def _range(pixels: NDArray[np.uint8]) -> int:

@@ -21,7 +21,10 @@ def run_chunks(task: Task[..., Counts], chunks: Sequence[Any], settings: Setting
     futures = [task.submit(chunk, settings) for chunk in chunks]
     counts, errors = [], []
     for future in as_completed(futures):
-        result = future.result(raise_on_failure=False)
+        try:
+            result = future.result(raise_on_failure=False)
+        except Exception as error:  # noqa: BLE001 - what a cluster says of a task that it has lost for good
+            result = error
         if isinstance(result, Counts):
             counts.append(result)
             progress.advance(result)

@@ -7,12 +7,12 @@ import time
 from typing import Annotated
 
 from prefect import flow, task
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.forms import Seed
 from flows.hooks import HOOKS
 from flows.pipeline import steps
+from flows.runner import task_runner
 from gzflow.settings import Settings
 from gzflow.simulation.faults import Fault
 from gzflow.simulation.services import LoopbackServices
@@ -43,7 +43,7 @@ def publish(survey: SimulatedSurvey, settings: Settings, url: str, seed: int) ->
     return survey.write(settings.simulated / name, url, name=name, rate=RATE)
 
 
-@flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=ThreadPoolTaskRunner(max_workers=2), **HOOKS)
+@flow(name="pipeline", flow_run_name="pipeline-demo", task_runner=task_runner(2), **HOOKS)
 def demo_pipeline(
     n_galaxies: Annotated[int, Field(ge=50, le=1_000_000)] = GALAXIES,
     epochs: Annotated[int, Field(ge=1)] = EPOCHS,

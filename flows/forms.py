@@ -7,6 +7,7 @@ that a run looks at.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -17,7 +18,8 @@ from gzflow.training.config import TrainConfig
 
 def _known(survey: str) -> str:
     load_survey(survey)  # a survey's own errors say more than "does not match"
-    return survey
+    # Chunks may run in processes that began in other folders.
+    return survey if survey in survey_names() else str(Path(survey).absolute())
 
 
 SurveyName = Annotated[

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from prefect import flow, runtime, task
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import artifacts, events, origin, politeness
+from flows import artifacts, events, origin, politeness, runner
 from flows.chunks import run_chunks
 from flows.forms import SurveyName
 from flows.progress import Progress
@@ -42,7 +42,7 @@ def plan_images(source: stage.IngestSource, settings: Settings) -> stage.IngestP
 )
 def images(chunk: stage.IngestChunk, settings: Settings) -> Counts:
     """Images of one chunk; galaxies whose service was down are asked again by the task's retries."""
-    with politeness.turn():
+    with politeness.turn(), runner.turn("gzflow-cutouts") if not chunk.images else nullcontext():
         counts = stage.run_chunk(chunk, settings)
     if counts.to_do and runtime.task_run.run_count <= RETRIES:
         raise ServiceUnavailable(
@@ -65,6 +65,7 @@ def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     threshold = events.threshold()
     with stage.alone(what, settings):
         read_catalog(what, settings)
+        runner.everywhere(stage.forget_files)
         plan = plan_images(what, settings)
         run_chunks(images, plan.chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in plan.chunks)))
         summary = account(what, settings)
@@ -79,7 +80,7 @@ def steps(what: stage.IngestSource, settings: Settings) -> stage.IngestSummary:
     return summary
 
 
-@flow(name="ingest", flow_run_name=origin.run_name, task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="ingest", flow_run_name=origin.run_name, task_runner=runner.task_runner(2))
 def ingest(
     survey: SurveyName,
     catalog: Path | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import ingest as ingest_flow
 from flows import predict as predict_flow
@@ -15,6 +14,7 @@ from flows import train as train_flow
 from flows.forms import Samples, Side, SurveyName, Training
 from flows.hooks import HOOKS
 from flows.origin import run_name
+from flows.runner import task_runner
 from gzflow.settings import Settings
 from gzflow.stages.ingest import IngestSource
 from gzflow.stages.predict import PredictOptions
@@ -38,7 +38,7 @@ def steps(
     return report_flow.steps(PipelineRun(source.survey, ingested, sharded, trained, predicted), settings)
 
 
-@flow(name="pipeline", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=2), **HOOKS)
+@flow(name="pipeline", flow_run_name=run_name, task_runner=task_runner(2), **HOOKS)
 def pipeline(
     survey: SurveyName,
     catalog: Path | None = None,

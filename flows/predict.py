@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import flow, task
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, origin
 from flows.chunks import run_chunks
@@ -11,6 +10,7 @@ from flows.forms import ModelName, Samples, Seed, Side, SurveyName
 from flows.hooks import HOOKS
 from flows.progress import Progress
 from flows.retries import LOCAL
+from flows.runner import task_runner
 from gzflow.prediction.predict import Precision
 from gzflow.settings import Settings
 from gzflow.stages import predict as stage
@@ -54,7 +54,7 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
 
 
 # One part at a time: the network keeps every core busy by itself.
-@flow(name="predict", flow_run_name=origin.run_name, task_runner=ThreadPoolTaskRunner(max_workers=1), **HOOKS)
+@flow(name="predict", flow_run_name=origin.run_name, task_runner=task_runner(1), **HOOKS)
 def predict(
     survey: SurveyName,
     pixels: Side | None = None,

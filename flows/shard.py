@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from prefect import flow, task
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts, events, origin
 from flows.chunks import run_chunks
 from flows.forms import Side, SurveyName
 from flows.progress import Progress
 from flows.retries import LOCAL
+from flows.runner import task_runner
 from gzflow.settings import Settings
 from gzflow.shards.header import Codec
 from gzflow.stages import shard as stage
@@ -50,7 +50,7 @@ def steps(survey: str, settings: Settings, *, pixels: int, codec: Codec = "raw")
     return summary
 
 
-@flow(name="shard", flow_run_name=origin.run_name, task_runner=ThreadPoolTaskRunner(max_workers=2))
+@flow(name="shard", flow_run_name=origin.run_name, task_runner=task_runner(2))
 def shard(survey: SurveyName, pixels: Side = 300, codec: Codec = "raw") -> stage.ShardSummary:
     """Write the survey's images and votes as HDF5 shards, split into train, validation and test by sky cell.
 

@@ -190,9 +190,14 @@ def alone(source: IngestSource, settings: Settings) -> AbstractContextManager[No
     return exclusive(settings.cutouts(survey), f"ingesting {survey}")
 
 
+def forget_files() -> None:
+    """Have this process look at folders and ZIPs anew: files may have been put there since its last run."""
+    image_files.cache_clear()
+
+
 def read(source: IngestSource, settings: Settings) -> Counts:
     """Counts of the catalog's rows after reading it into the store; ids that fail are in the failure table."""
-    image_files.cache_clear()  # a run begins here, and sees files that were put there since the last one
+    forget_files()  # a run begins here
     survey = check(source)
     if source.catalog is None:
         return Counts()

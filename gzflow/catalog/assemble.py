@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gzflow.catalog.columns import as_ids, header, near_matches, read_columns, resolve
+from gzflow.catalog.columns import as_ids, header, near_matches, read_columns, resolve, without_missing
 from gzflow.catalog.members import placeholders
 from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
 from gzflow.surveys.survey import Join, Survey
@@ -83,6 +83,7 @@ def assembled(survey: Survey, path: Path, joins: Mapping[str, Path]) -> Assemble
     for join in _given(survey, joins):
         frame, note = _joined(survey, frame, join, joins[join.table], places[join.table], headers[join.table])
         notes += note
+    frame = without_missing(frame, survey.catalog.missing_values, survey.catalog.id)
     frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in empty)
     return Assembled(frame, tuple(notes))
 
@@ -121,7 +122,8 @@ def _wanted(survey: Survey) -> tuple[list[str], list[str]]:
     needed += sql_columns(catalog.where)
     needed += [name for pair in survey.vote_columns() for name in pair if name]
     needed += [join.id for join in catalog.join if join.id]
-    optional = [*catalog.carry, *sql_columns(survey.cutout.pixscale if survey.cutout else None)]
+    carried = [name for columns in survey.carried_columns().values() for name in columns]
+    optional = [*carried, *sql_columns(survey.cutout.pixscale if survey.cutout else None)]
     if survey.archive is not None and catalog.image is None:
         mapping = survey.archive.mapping
         optional += mapping.also if mapping else placeholders(survey.archive.member)

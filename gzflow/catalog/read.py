@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from gzflow.catalog.assemble import assembled, sql_columns
+from gzflow.catalog.carried import carried
 from gzflow.catalog.columns import as_ids, as_numbers, as_written
 from gzflow.catalog.failure import Failure
 from gzflow.catalog.members import mapped, placeholders, rendered
@@ -120,7 +121,7 @@ def read_catalog(
             "dec": frame["__dec"],
             "pixscale": _pixscale(survey, frame, path),
             "image": images,
-            "carried": _carried(survey, frame),
+            "carried": carried(survey, frame),
         }
     )
     counts = pl.DataFrame(votes.counts, schema=dict.fromkeys(survey.tree.answers, pl.Int32), orient="row")
@@ -283,13 +284,6 @@ def _images(survey: Survey, frame: pl.DataFrame, mapping: Path | None) -> tuple[
     images = rendered(member, values | {name: found[name] for name in names}).alias("image")
     absent = images.null_count()
     return images, [f"{absent:,} of {len(frame):,} galaxies are not in the mapping file"] if absent else []
-
-
-def _carried(survey: Survey, frame: pl.DataFrame) -> pl.Series:
-    if not survey.catalog.carry:
-        return pl.Series("carried", ["{}"] * len(frame), dtype=pl.String)
-    typed = pl.DataFrame([as_written(frame[name]) for name in survey.catalog.carry])
-    return typed.select(pl.struct(pl.all()).struct.json_encode().alias("carried")).to_series()
 
 
 def _remarks(survey: Survey, galaxies: pl.DataFrame) -> list[str]:

@@ -1,28 +1,26 @@
-"""Votes from a catalog's counts or fractions, checked against the totals that it publishes."""
+"""Votes from a catalog's counts, fractions or cumulative probabilities, checked against what must add up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gzflow.catalog.agreement import Agreement, QuestionAgreement
 from gzflow.catalog.columns import as_numbers
-from gzflow.errors import VotesDisagree
 from gzflow.surveys.survey import Survey
 
 # Published fractions carry three decimals or more: a sum over seven answers errs by 0.4 % at most.
 _FRACTION_SLACK = 0.02
 _MOST_VOTES = float(np.iinfo(np.int32).max)
-# A question asked of fewer galaxies than this says little about whether its columns are the right ones.
-_ENOUGH = 20
 
 
 @dataclass(frozen=True)
 class VoteTable:
-    """Votes of a catalog's rows.
+    """Votes of a catalog's rows, or of a part of them.
 
     Attributes
     ----------
@@ -33,32 +31,23 @@ class VoteTable:
     residual
         Largest distance, in votes, between what was published (fraction x total, or a weighted count) and the whole
         number that was kept.
-    notes
-        Which questions lost the votes of how many galaxies (``off_total = "drop"``).
+    agreement
+        In how many rows which question's answers do not add up; those of several parts can be added and judged.
     """
 
     counts: NDArray[np.int32]
     problems: tuple[tuple[int, str, str], ...]
     residual: float
-    notes: tuple[str, ...] = ()
+    agreement: Agreement = field(default_factory=Agreement)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which questions lost the votes of how many galaxies (``off_total = "drop"``)."""
+        return self.agreement.notes
 
 
 def whole_votes(survey: Survey, frame: pl.DataFrame, *, where: str) -> VoteTable:
-    """Whole votes of each row: counts, or fraction x total, rounded half to even.
-
-    Nobody was asked a question whose answers are all empty and whose total is 0 or unknown: 0 votes. Any other gap, a
-    negative number or a fraction above 1 is a problem of that row, and so are answers that do not add up to their
-    total (counts: exactly; fractions: to one vote or 2 %), unless the question says ``off_total = "drop"``: then this
-    galaxy has no votes for it.
-
-    Parameters
-    ----------
-    survey
-        Says which columns hold what; without ``[catalog.votes]`` every row has 0 votes.
-    frame
-        The columns of ``survey.vote_columns()``.
-    where
-        The file, for messages.
+    """Votes of a whole table: as `part_votes`, and judged.
 
     Raises
     ------
@@ -66,7 +55,37 @@ def whole_votes(survey: Survey, frame: pl.DataFrame, *, where: str) -> VoteTable
         In most rows, or in most rows of one question, the answers do not add up to their total: the columns are
         probably not what the survey says.
     """
-    if survey.catalog.votes is None:
+    table = part_votes(survey, frame)
+    table.agreement.judge(where)
+    return table
+
+
+def part_votes(survey: Survey, frame: pl.DataFrame, *, first_row: int = 0) -> VoteTable:
+    """Whole votes of each row: counts, fraction x total, or conditional fraction x volunteers who came that far.
+
+    All are rounded half to even. Nobody was asked a question whose answers are all empty and whose total is 0 or
+    unknown: 0 votes. Any other gap, a negative number or a fraction above 1 is a problem of that row, and so are
+    answers that do not add up to their total (counts: exactly; fractions: to one vote or 2 %), unless the question
+    says ``off_total = "drop"``: then this galaxy has no votes for it.
+
+    Parameters
+    ----------
+    survey
+        Says which columns hold what; without ``[catalog.votes]`` every row has 0 votes.
+    frame
+        The columns of ``survey.vote_columns()``.
+    first_row
+        Where these rows begin in the table, for messages.
+
+    Notes
+    -----
+    Cumulative probabilities are those of the whole way to an answer, as in the Galaxy Challenge: for question q with
+    values p_a, the fraction within the question is p_a / sum(p). The sum must be that of the answers that lead to q, or
+    1 where q is asked of everybody or says ``rescaled`` (to 2 %). Of N volunteers, N x `DecisionTree.proportion_asked`
+    were asked q, so votes = round(N x asked x p_a / sum(p)).
+    """
+    section = survey.catalog.votes
+    if section is None:
         return VoteTable(np.zeros((len(frame), len(survey.tree.answers)), np.int32), (), 0.0)
     questions = [_read_question(survey, frame, q) for q in range(len(survey.tree.questions))]
     problems: dict[int, tuple[str, str]] = {}
@@ -75,23 +94,26 @@ def whole_votes(survey: Survey, frame: pl.DataFrame, *, where: str) -> VoteTable
             shown = ", ".join(f"{name} = {frame[name][row]}" for name in question.columns)
             problems.setdefault(row, ("bad-votes", f"{question.name}: {shown}"))
     sums = _sums(survey, questions)
-    strict = [total for total in sums if total.off_total == "fail"]
-    _refuse_wrong_columns(strict, len(frame), where)
+    strict = [total for total in sums if not total.drops]
     for total in strict:
         for row in np.flatnonzero(total.off).tolist():
             problems.setdefault(row, ("votes-disagree", total.sentence(row)))
-    notes = []
     for total in sums:
-        if total.off_total == "drop" and total.off.any():
+        if total.drops:
             questions[total.question].votes[total.off] = 0.0
-            first = total.sentence(int(np.flatnonzero(total.off)[0]))
-            notes.append(f"{total.off.sum():,} of {len(frame):,} galaxies lose their votes of one question ({first})")
     votes = np.concatenate([question.votes for question in questions], axis=1)
+    if section.cumulative is not None:
+        assert section.volunteers is not None
+        votes = _walked(survey, votes, section.volunteers)
     votes[list(problems)] = 0.0
     counts = np.rint(votes)
-    residual = float(np.abs(votes - counts).max(initial=0.0))
+    off = np.logical_or.reduce([total.off for total in strict]) if strict else np.zeros(len(frame), bool)
+    agreement = Agreement(len(frame), int(off.sum()), tuple(total.agreement(first_row) for total in sums))
     return VoteTable(
-        counts.astype(np.int32), tuple((row, *problems[row]) for row in sorted(problems)), residual, tuple(notes)
+        counts.astype(np.int32),
+        tuple((row, *problems[row]) for row in sorted(problems)),
+        float(np.abs(votes - counts).max(initial=0.0)),
+        agreement,
     )
 
 
@@ -108,19 +130,34 @@ class _Answers:
 
 @dataclass(frozen=True)
 class _Sum:
-    """Votes found and published, for one question or for all together; `off` where they differ."""
+    """What was found and what should be, for one question or for all together; `off` where they differ."""
 
     question: int
     off_total: str
     name: str
-    column: str
+    unit: str
+    claim: str
     found: NDArray[np.float64]
     total: NDArray[np.float64]
     off: NDArray[np.bool_]
 
+    @property
+    def drops(self) -> bool:
+        return self.off_total == "drop"
+
     def sentence(self, row: int) -> str:
         found, total = float(self.found[row]), float(self.total[row])
-        return f"{self.name}: the answers add up to {found:g} votes, {self.column} says {total:g}"
+        return f"{self.name}: the answers add up to {found:g}{self.unit}, {self.claim} {total:g}"
+
+    def agreement(self, first_row: int) -> QuestionAgreement:
+        rows = np.flatnonzero(self.off)
+        example = ""
+        if len(rows):
+            row = int(rows[0])
+            example = self.sentence(row) if self.drops else f"row {first_row + row + 1}: {self.sentence(row)}"
+        with np.errstate(invalid="ignore"):
+            asked = int(((self.found > 0) | (self.total > 0)).sum())
+        return QuestionAgreement(self.name, self.drops, asked, len(rows), example)
 
 
 def _read_question(survey: Survey, frame: pl.DataFrame, q: int) -> _Answers:
@@ -139,7 +176,7 @@ def _read_question(survey: Survey, frame: pl.DataFrame, q: int) -> _Answers:
         outside = ((given < 0) | (given > most)).any(axis=1) | (expected < 0) | (expected > _MOST_VOTES)
     gap = np.isnan(given).any(axis=1) | (np.isnan(expected) if section.fraction else False)
     wrong = unreadable | bad_total | outside | (gap & ~nobody)
-    votes = given if section.count else given * expected[:, None]
+    votes = given * expected[:, None] if section.fraction else given
     votes = np.where((nobody | wrong)[:, None], 0.0, votes)
     columns = (*own, *([total_column] if total_column else []))
     return _Answers(survey.tree.questions[q].name, columns, votes, expected, wrong)
@@ -164,21 +201,51 @@ def _is_overall(survey: Survey) -> bool:
 
 def _sums(survey: Survey, questions: Sequence[_Answers]) -> list[_Sum]:
     section = survey.catalog.votes
-    if section is None or section.total is None:
-        return []
+    assert section is not None
     readable = ~np.logical_or.reduce([question.wrong for question in questions])
-    if _is_overall(survey):
+    if section.cumulative is not None:
+        sums = _cumulative_sums(survey, questions)
+    elif section.total is None:
+        return []
+    elif _is_overall(survey):
         found = np.sum([question.votes.sum(axis=1) for question in questions], axis=0)
         total = questions[0].total
-        off = _differ(found, total, 0.5) & readable
-        return [_Sum(0, "fail", "all questions together", section.total, found, total, off)]
+        off = _differ(found, total, 0.5)
+        claim = f"{section.total} says"
+        sums = [_Sum(0, "fail", "all questions together", " votes", claim, found, total, off)]
+    else:
+        sums = []
+        for q, (question, entry) in enumerate(zip(questions, survey.question, strict=True)):
+            found, total = question.votes.sum(axis=1), question.total
+            slack = 0.5 if section.count else np.maximum(1.0, _FRACTION_SLACK * np.nan_to_num(total))
+            off = _differ(found, total, slack)
+            claim = f"{question.columns[-1]} says"
+            sums.append(_Sum(q, entry.off_total, question.name, " votes", claim, found, total, off))
+    return [replace(entry, off=entry.off & readable) for entry in sums]
+
+
+def _cumulative_sums(survey: Survey, questions: Sequence[_Answers]) -> list[_Sum]:
+    given = np.concatenate([question.votes for question in questions], axis=1)
     sums = []
     for q, (question, entry) in enumerate(zip(questions, survey.question, strict=True)):
+        leads = [column for _, column in survey.tree.parents[q]]
+        everybody = entry.rescaled or not leads
         found = question.votes.sum(axis=1)
-        slack = 0.5 if section.count else np.maximum(1.0, _FRACTION_SLACK * np.nan_to_num(question.total))
-        off = _differ(found, question.total, slack) & readable
-        sums.append(_Sum(q, entry.off_total, question.name, question.columns[-1], found, question.total, off))
+        total = np.ones(len(found)) if everybody else given[:, leads].sum(axis=1)
+        claim = "everybody's must be" if everybody else "those that lead there to"
+        off = _differ(found, total, _FRACTION_SLACK)
+        sums.append(_Sum(q, entry.off_total, question.name, "", claim, found, total, off))
     return sums
+
+
+def _walked(survey: Survey, cumulative: NDArray[np.float64], volunteers: int) -> NDArray[np.float64]:
+    """Votes (n, answers) that `volunteers` a galaxy would have cast, from probabilities of the whole way."""
+    fractions = np.zeros_like(cumulative)
+    for part in survey.tree.slices:
+        total = cumulative[:, part].sum(axis=1, keepdims=True)
+        np.divide(cumulative[:, part], total, out=fractions[:, part], where=total > 0)
+    asked = survey.tree.proportion_asked(fractions)
+    return volunteers * asked[:, survey.tree.question_of_answer] * fractions
 
 
 def _differ(
@@ -186,23 +253,3 @@ def _differ(
 ) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         return np.abs(found - total) > slack  # False where the total is unknown
-
-
-def _refuse_wrong_columns(sums: Sequence[_Sum], n: int, where: str) -> None:
-    rows = np.logical_or.reduce([total.off for total in sums]) if sums else np.zeros(n, bool)
-    most_rows = 2 * int(rows.sum()) > n
-    suspects = []
-    for total in sums:
-        asked, off = int(((total.found > 0) | (total.total > 0)).sum()), int(total.off.sum())
-        if (most_rows and off) or (asked >= _ENOUGH and 2 * off > asked):
-            first = int(np.flatnonzero(total.off)[0])
-            suspects.append(f"{off:,} of {asked:,} galaxies with votes; row {first + 1}: {total.sentence(first)}")
-    if suspects:
-        raise VotesDisagree(
-            f"the answers do not add up to the published totals in {int(rows.sum()):,} of {n:,} rows",
-            where=where,
-            problems=suspects,
-            expected="counts that add up to the total, or fractions that add up to 1",
-            fix="compare [catalog.votes] and each question's task and columns with the table; where some volunteers saw"
-            ' other answers, give that question off_total = "drop"',
-        )

@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from gzflow.catalog.failure import Failure
 from gzflow.catalog.split import assign
 from gzflow.catalog.store import CatalogStore
-from gzflow.cutouts.archives import ImagePlace, read_image
-from gzflow.cutouts.picture import read_picture
-from gzflow.cutouts.resample import resample
-from gzflow.errors import ChangedImage, CutoutError, ShardError, StoreError
+from gzflow.cutouts.archives import ImagePlace
+from gzflow.errors import CutoutError, ShardError, StoreError
 from gzflow.lock import exclusive
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings, without_password
-from gzflow.shards.codec import encode_jpeg
 from gzflow.shards.header import MANIFEST, SHARD_SIZE, Codec, ShardEntry, ShardHeader, Split
 from gzflow.shards.plan import plan_shards
 from gzflow.shards.reader import ShardSet
@@ -32,6 +29,7 @@ from gzflow.shards.shard_file import reusable
 from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.sky import cells
 from gzflow.stages.counts import Counts
+from gzflow.stages.shard_images import IngestedImage, shard_images
 from gzflow.surveys import Survey, load_survey
 
 logger = logging.getLogger(__name__)
@@ -156,18 +154,25 @@ def run_chunk(chunk: ShardChunk, settings: Settings) -> Counts:
         return Counts(n_in=entry.n, done=entry.n, reused=entry.n)
     with CatalogStore(settings.catalog_url) as store:
         table = _table(store, survey, chunk.ids)
-        images, kept_rows, failures = _images(table, recipe)
+        ledger = table.select("id_str", "path", "member", "sha256").iter_rows()
+        images = [IngestedImage(i, ImagePlace(file, member), sha256) for i, file, member, sha256 in ledger]
+        made = shard_images(images, recipe, chunk.codec)
+        failures = [
+            Failure(id_str, STAGE, error.reason, str(error))
+            for id_str, error in zip(table["id_str"], made, strict=True)
+            if isinstance(error, CutoutError)
+        ]
         store.clear_failures(survey.name, STAGE, list(chunk.ids))
         store.record_failures(survey.name, failures)
-    counts = Counts(n_in=len(chunk.ids), done=len(images), failed=len(failures)).balanced(f"shard {path.name}")
-    if not images:
+    kept = [row for row, image in enumerate(made) if not isinstance(image, CutoutError)]
+    counts = Counts(n_in=len(chunk.ids), done=len(kept), failed=len(failures)).balanced(f"shard {path.name}")
+    if not kept:
         return counts
-    kept_table = table[kept_rows]
-    pixels = np.stack(images)
+    kept_table = table[kept]
     write_shard(
         path,
         _header(chunk, survey),
-        images=pixels if chunk.codec == "raw" else [encode_jpeg(image) for image in pixels],
+        images=[made[row] for row in kept],
         votes=kept_table.select(survey.tree.answers).to_numpy().astype(np.int32),
         ids=kept_table["id_str"].to_list(),
         ra=_floats(kept_table["ra"]),
@@ -250,29 +255,6 @@ def _header(chunk: ShardChunk, survey: Survey) -> ShardHeader:
 def _written(chunk: ShardChunk, survey: Survey) -> ShardEntry | None:
     """The finished shard's entry, if it holds this very content."""
     return reusable(Path(chunk.folder) / chunk.file, _header(chunk, survey))
-
-
-def _images(table: pl.DataFrame, recipe: ImageRecipe) -> tuple[list[NDArray[np.uint8]], list[int], list[Failure]]:
-    images, kept, failures = [], [], []
-    columns = table.select("id_str", "path", "member", "sha256")
-    for row, (id_str, path, member, sha256) in enumerate(columns.iter_rows()):
-        place = ImagePlace(path, member)
-        what = f"galaxy {id_str}: {place}"
-        try:
-            content = read_image(place)
-            if hashlib.sha256(content).hexdigest() != sha256:
-                raise ChangedImage(
-                    "the image is not the one that was ingested",
-                    where=what,
-                    expected=f"SHA-256 {sha256}",
-                    fix="run `gzflow ingest` again with --images: changed files are looked at anew",
-                )
-            pixels = read_picture(content, what=what, recipe_name=recipe.name)
-            images.append(resample(pixels, recipe))
-            kept.append(row)
-        except CutoutError as error:
-            failures.append(Failure(id_str, STAGE, error.reason, str(error)))
-    return images, kept, failures
 
 
 def _shard_pixscale(survey: Survey, table: pl.DataFrame, pixels: int) -> NDArray[np.float64]:

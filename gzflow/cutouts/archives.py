@@ -1,37 +1,22 @@
-"""Images in folders and ZIP files, read where they lie."""
+"""Images in folders, ZIP and tar files, found where they lie."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
-from gzflow.errors import MissingImage, NotAnImage, SettingsError, TruncatedImage
+from gzflow.cutouts.places import ARCHIVES, ImagePlace, open_archive, read_image
+from gzflow.errors import MissingImage, SettingsError
 
+__all__ = ["ImageFiles", "ImagePlace", "Resolved", "read_image"]
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".fits"})
-MAX_BYTES = 256 * 2**20
-_DRIVE = re.compile(r"^[A-Za-z]:")
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, KeyError)
-
-
-@dataclass(frozen=True, order=True)
-class ImagePlace:
-    """A file, or a member of a ZIP file; survives pickling and needs no index to be read."""
-
-    path: str
-    member: str | None = None
-
-    def __str__(self) -> str:
-        return self.path if self.member is None else f"{self.path}!{self.member}"
+_COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 
 
 @dataclass(frozen=True)
@@ -57,25 +42,26 @@ class Resolved:
 
 
 class ImageFiles:
-    """An index of all images under some folders and ZIP files; nothing is unpacked or copied.
+    """An index of all images under some folders, ZIP and tar files; nothing is unpacked or copied.
 
-    ZIP files inside the folders count too. Each ZIP's directory is read once. Looking a name up costs the same for six
-    images as for 300,000.
+    Archives inside the folders count too. Each archive's directory is read once. Looking a name up costs the same for
+    six images as for 300,000.
 
     Parameters
     ----------
     paths
-        Folders, ZIP files, single images.
+        Folders, ZIP files, tar files, single images.
 
     Attributes
     ----------
     refused
-        Members whose names try to leave the archive, or are encrypted: never read, listed with the reason.
+        What is never read, with the reason: members whose names try to leave the archive, links, encrypted members;
+        compressed tars, which have no random access.
 
     Raises
     ------
     SettingsError
-        Missing paths, paths of another kind, and broken ZIP files, all at once.
+        Missing paths, paths of another kind, and broken archives, all at once.
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
@@ -95,11 +81,11 @@ class ImageFiles:
             raise SettingsError(
                 "images cannot be read from these paths",
                 problems=problems,
-                expected="folders, ZIP files, or JPEG and PNG files",
+                expected="folders, ZIP or tar files, or JPEG and PNG files",
                 fix="correct the paths; unpack other kinds of archives first",
             )
         if self.refused:
-            log.warning("%d archive members refused, first: %s", len(self.refused), self.refused[0])
+            log.warning("%d archives or members refused, first: %s", len(self.refused), self.refused[0])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -176,32 +162,30 @@ class ImageFiles:
                 self._add_file(file, file.relative_to(path).as_posix())
         elif not path.exists():
             raise SettingsError(f"{path} does not exist")
-        elif path.suffix.lower() in SUFFIXES or path.suffix.lower() == ".zip":
+        elif path.name.lower().endswith(_COMPRESSED_TARS):
+            raise SettingsError(_unpack(path))
+        elif path.suffix.lower() in SUFFIXES | ARCHIVES:
             self._add_file(path, path.name)
         else:
-            raise SettingsError(f"{path} is neither a folder nor a ZIP file nor an image")
+            raise SettingsError(f"{path} is neither a folder nor a ZIP or tar file nor an image")
 
     def _add_file(self, file: Path, relative: str) -> None:
         if file in self._files:  # a folder and something inside it were both given
             return
         self._files.add(file)
-        if file.suffix.lower() != ".zip":
+        if file.name.lower().endswith(_COMPRESSED_TARS):
+            self.refused.append(_unpack(file))
+        elif file.suffix.lower() not in ARCHIVES:
             self._index(ImagePlace(str(file)), relative)
-            return
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-        except zipfile.BadZipFile as error:
-            raise SettingsError(f"{file} is not a complete ZIP file ({error}): download it again") from error
-        for info in members:
-            name = info.filename
-            if info.is_dir() or not _is_image(name):
-                continue
-            place = ImagePlace(str(file), name)
-            if reason := _hostile(info):
-                self.refused.append(f"{place}: {reason}")
-            else:
-                self._index(place, name)
+        else:
+            archive = open_archive(file)
+            for name in filter(_is_image, archive.extents):
+                self._index(ImagePlace(str(file), name), name)
+            self.refused += [
+                f"{ImagePlace(str(file), name)}: {reason}"
+                for name, reason in archive.refused.items()
+                if _is_image(name)
+            ]
 
     def _index(self, place: ImagePlace, relative: str) -> None:
         self._places.append(place)
@@ -236,53 +220,8 @@ class ImageFiles:
         )
 
 
-def read_image(place: ImagePlace) -> bytes:
-    """Bytes of an image, from a file or straight out of a ZIP; safe in threads and after a fork.
-
-    Raises
-    ------
-    MissingImage
-        The file or member is no longer there.
-    TruncatedImage
-        The ZIP member is damaged (its checksum is verified).
-    NotAnImage
-        Larger than 256 MiB.
-    """
-    file = Path(place.path)
-    try:
-        status = file.stat()
-        if place.member is None:
-            size = status.st_size
-        else:
-            archive = _opened(_ZipState(place.path, status.st_mtime_ns, status.st_size, os.getpid()))
-            size = archive.getinfo(place.member).file_size
-        if size > MAX_BYTES:
-            raise NotAnImage(f"{size:,} bytes are too many for an image", where=str(place), expected=f"{MAX_BYTES:,}")
-        return file.read_bytes() if place.member is None else archive.read(place.member)
-    except (FileNotFoundError, KeyError) as error:
-        raise MissingImage(
-            "the image is no longer there", where=str(place), fix="bring the file back, or run ingest again"
-        ) from error
-    except _BROKEN_ZIP as error:
-        raise TruncatedImage(f"the image cannot be read: {error}", where=str(place), fix="copy it again") from error
-
-
-class _ZipState(NamedTuple):
-    """What an open ZIP depends on: a replaced file has another directory, a forked child another file position."""
-
-    path: str
-    mtime_ns: int
-    size: int
-    pid: int
-
-
-@lru_cache(maxsize=64)
-def _opened(state: _ZipState) -> zipfile.ZipFile:
-    return zipfile.ZipFile(state.path)
-
-
 def _walk(folder: Path) -> Iterator[Path]:
-    """Images and ZIP files below a folder in a stable order; links are followed, but no folder is visited twice."""
+    """Images and archives below a folder in a stable order; links are followed, but no folder is visited twice."""
     seen: set[tuple[int, int]] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         status = Path(root).stat()
@@ -292,7 +231,8 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         for name in sorted(names):
-            if _is_image(name) or (name.lower().endswith(".zip") and not name.startswith(".")):
+            archive = Path(name).suffix.lower() in ARCHIVES or name.lower().endswith(_COMPRESSED_TARS)
+            if _is_image(name) or (archive and not name.startswith(".")):
                 yield Path(root) / name
 
 
@@ -301,13 +241,12 @@ def _is_image(name: str) -> bool:
     return Path(base).suffix.lower() in SUFFIXES and not base.startswith(".") and not name.startswith("__MACOSX/")
 
 
-def _hostile(info: zipfile.ZipInfo) -> str | None:
-    name = info.filename
-    if name.startswith("/") or "\\" in name or _DRIVE.match(name) or ".." in name.split("/") or "\0" in name:
-        return "its name leaves the archive"
-    if info.flag_bits & 1:
-        return "it is encrypted"
-    return None
+def _unpack(tar: Path) -> str:
+    folder = tar.with_name(tar.name.split(".")[0])
+    return (
+        f"{tar} is a compressed tar, which can only be read from its beginning: unpack it"
+        f" (mkdir {folder} && tar -xf {tar} -C {folder}) and give the folder"
+    )
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -316,7 +255,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _whole(place: ImagePlace) -> tuple[str, ...]:
     # `part1/J081/x.png` fits part1.zip!J081/x.png: people unpack archives into folders of the same name.
-    outer = place.path.removesuffix(".zip") if place.member is not None else place.path
+    outer = str(Path(place.path).with_suffix("")) if place.member is not None else place.path
     return _parts(outer) + (_parts(place.member) if place.member is not None else ())
 
 

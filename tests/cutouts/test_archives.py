@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import pickle
+import stat
+import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gzflow.cutouts import archives
+from gzflow.cutouts import places
 from gzflow.cutouts.archives import ImageFiles, ImagePlace, read_image
 from gzflow.errors import MissingImage, NotAnImage, SettingsError, TruncatedImage
 
@@ -125,7 +128,8 @@ def test_bad_paths_are_reported_together(tmp_path: Path) -> None:
     message = str(caught.value)
     assert len(caught.value.problems) == 3
     assert "absent does not exist" in message
-    assert "notes.tar.gz is neither" in message
+    assert "notes.tar.gz is a compressed tar" in message
+    assert f"tar -xf {tmp_path / 'notes.tar.gz'} -C {tmp_path / 'notes'}" in message
     assert "broken.zip is not a complete ZIP" in message
 
 
@@ -136,7 +140,7 @@ def test_hostile_members_are_never_indexed(tmp_path: Path, caplog: pytest.LogCap
     assert len(files) == 1
     assert len(files.refused) == 4
     assert "leaves the archive" in files.refused[0]
-    assert "4 archive members refused" in caplog.text
+    assert "4 archives or members refused" in caplog.text
     assert files.find("../../evil.png") is None
 
 
@@ -163,13 +167,96 @@ def test_places_survive_pickling_and_many_threads(tmp_path: Path) -> None:
         assert list(pool.map(read_image, copies * 5)) == [name.encode() for name in names] * 5
 
 
-def test_a_forked_child_does_not_disturb_its_parents_reading(tmp_path: Path) -> None:
-    files = ImageFiles([zipped(tmp_path / "z.zip", "a.png", "b.png")])
-    place = files.find("a.png")
-    assert place is not None
-    read_image(place)
-    state = archives._ZipState(place.path, 0, 0, os.getpid())
-    assert state != state._replace(pid=state.pid + 1)
+def _read_all(places: list[ImagePlace]) -> list[bytes]:
+    return [read_image(place) for place in places]
+
+
+def test_forked_children_and_their_parent_share_an_open_archive(tmp_path: Path) -> None:
+    names = [f"{k:03}.png" for k in range(300)]
+    places = [ImagePlace(str(zipped(tmp_path / "z.zip", *names)), name) for name in names]
+    expected = _read_all(places)
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("fork")) as pool:
+        futures = [pool.submit(_read_all, places) for _ in range(6)]
+        assert _read_all(places) == expected
+        assert all(future.result() == expected for future in futures)
+
+
+def test_the_directory_of_an_archive_is_read_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zipped(tmp_path / "z.zip", "a.png", "b.png")
+    opened = []
+    real = places.OpenArchive.__init__
+    monkeypatch.setattr(places.OpenArchive, "__init__", lambda self, path: (opened.append(path), real(self, path))[1])
+    files = ImageFiles([path])
+    assert [read_image(files.find(name)) for name in ("a.png", "b.png", "a.png")] == [b"a.png", b"b.png", b"a.png"]
+    assert opened == [str(path)]
+    zipped(path, "c.png")  # another file of the same name is another archive
+    os.utime(path, (1, 1))
+    assert read_image(ImagePlace(str(path), "c.png")) == b"c.png"
+
+
+def test_every_way_of_packing_reads_alike(tmp_path: Path) -> None:
+    content = os.urandom(5000) + b"galaxy" * 1000
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            archive.writestr(f"{method}.png", content, compress_type=method)
+        padded = zipfile.ZipInfo("padded.png")
+        padded.extra = (0x7075).to_bytes(2, "little") + (500).to_bytes(2, "little") + bytes(500)
+        archive.writestr(padded, content)
+    files = ImageFiles([tmp_path])
+    for name in ("0.png", "8.png", "12.png", "padded.png"):
+        assert read_image(files.find(name)) == content
+    assert "14.png: its compression (method 14)" in files.refused[0]
+
+
+def test_a_zip_beyond_4_gib(tmp_path: Path) -> None:
+    path = tmp_path / "large.zip"
+    with path.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("first.png", b"first")
+        stream.seek(4 * 2**30 + 4096)  # a hole: the disk stores nothing for it
+        archive.start_dir = stream.tell()
+        archive.writestr("last.png", b"last")
+    files = ImageFiles([path])
+    assert [read_image(files.find(name)) for name in ("first.png", "last.png")] == [b"first", b"last"]
+
+
+def test_a_tar_is_read_in_place_and_a_compressed_one_is_named(tmp_path: Path) -> None:
+    folder = put(tmp_path / "loose", "hubble/10.jpg", "hubble/11.jpg", "notes.txt")
+    with tarfile.open(tmp_path / "images.tar", "w") as archive:
+        archive.add(folder, arcname=".")
+        for name, target in (("link.png", "/etc/passwd"), ("../out.png", None)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = (tarfile.SYMTYPE, target) if target else (tarfile.REGTYPE, "")
+            archive.addfile(member)
+    with tarfile.open(tmp_path / "images.tar.gz", "w:gz") as archive:
+        archive.add(folder, arcname=".")
+    files = ImageFiles([tmp_path / "images.tar"])
+    assert read_image(files.find("hubble/10.jpg")) == b"hubble/10.jpg"
+    assert len(files) == 2
+    assert sorted(reason.rsplit(": ")[-1] for reason in files.refused) == [
+        "it is a link",
+        "its name leaves the archive",
+    ]
+    assert any("compressed tar" in reason for reason in ImageFiles([tmp_path]).refused)
+    whole = (tmp_path / "images.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: whole.index(b"hubble/11.jpg\0") + 515])
+    with pytest.raises(SettingsError, match=r"cut.tar is not a complete tar file"):
+        ImageFiles([tmp_path / "cut.tar"])
+
+
+def test_links_bombs_and_lies_in_a_zip(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("bomb.png", bytes(50 * 2**20))
+    content = bytearray((tmp_path / "z.zip").read_bytes())
+    at = content.rindex(b"bomb.png") - 46 + 24  # the directory's word on the unpacked size
+    content[at : at + 4] = (1000).to_bytes(4, "little")
+    (tmp_path / "z.zip").write_bytes(content)
+    files = ImageFiles([tmp_path])
+    assert [reason.rsplit(": ")[-1] for reason in files.refused] == ["it is a link"]
+    with pytest.raises(TruncatedImage, match="instead of 1,000"):
+        read_image(files.find("bomb.png"))
 
 
 def test_files_that_vanish_or_break_have_typed_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +276,7 @@ def test_files_that_vanish_or_break_have_typed_errors(tmp_path: Path, monkeypatc
     os.utime(inside.path, (1, 1))
     with pytest.raises(TruncatedImage, match="CRC"):
         read_image(inside)
-    monkeypatch.setattr(archives, "MAX_BYTES", 2)
+    monkeypatch.setattr(places, "MAX_BYTES", 2)
     with pytest.raises(NotAnImage, match="too many"):
         read_image(inside)
 

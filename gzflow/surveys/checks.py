@@ -31,6 +31,9 @@ def validated(document: dict[str, Any], where: str) -> Survey:
     problems += _tree_problems(document)
     if survey is not None:
         problems += _column_problems(survey)
+        if survey.mosaic is not None:
+            has_positions = survey.catalog.ra is not None
+            problems += survey.mosaic.problems(has_cutout=survey.cutout is not None, has_positions=has_positions)
     problems += _sql_problems(document)
     if problems or survey is None:
         raise SurveyError(
@@ -127,7 +130,7 @@ def _sql_problems(document: Mapping[str, Any]) -> list[str]:
     """Problems of the SQL expressions, found even when other parts of the TOML are wrong."""
     found = {
         f"{table}.{key}": section.get(key)
-        for table, key in (("catalog", "where"), ("cutout", "pixscale"))
+        for table, key in (("catalog", "where"), ("cutout", "pixscale"), ("mosaic", "pixscale"))
         if isinstance(section := document.get(table), Mapping)
     }
     expressions = {key: expression for key, expression in found.items() if isinstance(expression, str)}

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gzflow.recipe import CutoutSpec, ImageRecipe, RecipeName
+from gzflow.surveys.mosaic import Mosaic
 from gzflow.tree import DecisionTree, Question
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w-]*)(?:\[(-?\d*):(-?\d*)\])?\}")
@@ -136,13 +137,14 @@ class Survey(_Section):
 
     Attributes
     ----------
-    about, catalog, cutout, archive, image, question
-        The TOML's tables. `cutout` is None where images come from files only.
+    about, catalog, cutout, mosaic, archive, image, question
+        The TOML's tables. `cutout` is None where no service has the images, `mosaic` where no folder of tiles has.
     """
 
     about: Annotated[About, Field(alias="survey")]
     catalog: Catalog
     cutout: CutoutSpec | None = None
+    mosaic: Mosaic | None = None
     archive: Archive | None = None
     image: Image = Image()
     question: tuple[QuestionEntry, ...]
@@ -151,6 +153,18 @@ class Survey(_Section):
     def name(self) -> str:
         """Short name, used in paths, tables and registered models."""
         return self.about.name
+
+    @property
+    def pixels(self) -> int | None:
+        """Side of a picture as it is asked for or cut; None where images come as files alone."""
+        part = self.cutout or self.mosaic
+        return part.pixels if part else None
+
+    @property
+    def pixscale(self) -> str | float | None:
+        """Arcsec per pixel at `pixels`: a number or an SQL expression; None where images come as files alone."""
+        part = self.cutout or self.mosaic
+        return part.pixscale if part else None
 
     @cached_property
     def tree(self) -> DecisionTree:
@@ -163,7 +177,7 @@ class Survey(_Section):
             name=self.image.recipe,
             bands=self.image.bands,
             channels=self.image.channels,
-            scale_rule=str(self.cutout.pixscale) if self.cutout else "file",
+            scale_rule="file" if self.pixscale is None else str(self.pixscale),
             pixels=pixels,
         )
 
@@ -197,7 +211,9 @@ class Survey(_Section):
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of everything in the TOML that decides the data."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"about"}), sort_keys=True)
+        # Without tiles the table is left out, so that data of before it existed keep their fingerprint.
+        leave_out = {"about"} if self.mosaic else {"about", "mosaic"}
+        text = json.dumps(self.model_dump(mode="json", exclude=leave_out), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -72,6 +72,31 @@ def explained_errors() -> Iterator[None]:
     """
     leave_on_sigterm()
     try:
+        with _refused():
+            yield
+    except BaseException as error:
+        if (code := _stopped_by(error)) is None:
+            raise
+        err.print(STOPPED)
+        sys.exit(code)
+
+
+def _stopped_by(error: BaseException | None) -> int | None:
+    """Exit code of the signal behind an error: what it interrupted may have made another error of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return INTERRUPTED
+        if isinstance(error, SystemExit) and error.code in {INTERRUPTED, TERMINATED}:
+            return int(error.code)
+        if type(error).__name__ == "TerminationSignal":  # Prefect's own name for SIGTERM
+            return TERMINATED
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
         yield
     except GzflowError as error:
         _refuse(error)
@@ -86,8 +111,3 @@ def explained_errors() -> Iterator[None]:
         if UNREACHABLE not in str(error):
             raise
         _refuse(_no_server(str(error)))
-    except (SystemExit, KeyboardInterrupt) as end:
-        code = end.code if isinstance(end, SystemExit) else INTERRUPTED
-        if code in {INTERRUPTED, TERMINATED}:
-            err.print(STOPPED)
-        sys.exit(code)

@@ -54,3 +54,18 @@ def test_a_file_that_may_not_be_written_is_named_and_another_os_error_keeps_its_
     assert "DiskError: permission is denied\n  where: /there/file" in capsys.readouterr().err
     with pytest.raises(PermissionError), explained_errors():
         raise PermissionError(errno.EACCES, "Permission denied")  # a port, say
+
+
+def test_a_signal_keeps_its_exit_code_when_what_it_interrupted_makes_another_error_of_it(
+    capsys: pytest.CaptureFixture[str],
+):
+    def interrupted() -> None:
+        try:
+            raise SystemExit(143)
+        except SystemExit as stop:
+            raise RuntimeError("the server did not start") from stop
+
+    with pytest.raises(SystemExit) as end, explained_errors():
+        interrupted()
+    assert end.value.code == 143
+    assert "run the same command again" in capsys.readouterr().err

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gzflow.errors import GzflowError, StoreUnavailable, TrackingUnavailable, TransientCutoutError
+from gzflow.errors import GzflowError, RecordUnavailable, StoreUnavailable, TrackingUnavailable, TransientCutoutError
 
-AWAY = (TransientCutoutError, StoreUnavailable, TrackingUnavailable)
+AWAY = (TransientCutoutError, RecordUnavailable, StoreUnavailable, TrackingUnavailable)
 MISTAKES = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
 """What a program's own errors look like: the same the next time."""
 

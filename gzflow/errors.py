@@ -26,6 +26,8 @@
     │   └── TransientCutoutError     worth asking again
     │       ├── RateLimited          429 or a Retry-After
     │       └── ServiceUnavailable   5xx, time-out, reset
+    ├── RecordError              a published record or one of its files cannot be had
+    │   └── RecordUnavailable    its server is away or asks for patience: asking later may help
     ├── ShardError               a shard set is missing, unfinished or inconsistent
     ├── ModelError               a saved model cannot be used
     │   └── RecipeMismatch       images made another way than the model's
@@ -231,6 +233,14 @@ class ServiceUnavailable(TransientCutoutError):
     """5xx, time-out or a broken connection."""
 
     reason = "service-unavailable"
+
+
+class RecordError(GzflowError):
+    """A published record or one of its files cannot be had."""
+
+
+class RecordUnavailable(RecordError):
+    """The record's server is away or asks for patience; asking later may help."""
 
 
 class ShardError(GzflowError):

@@ -105,6 +105,10 @@ class Settings:
         """Images fetched from services."""
         return self.home / "cutouts" / survey
 
+    def archives(self, record: str) -> Path:
+        """Files of a published record, such as ``zenodo-4573248``."""
+        return self.home / "archives" / record
+
     def shards(self, survey: str, pixels: int) -> Path:
         """The shard set of one survey at one size."""
         return self.home / "shards" / survey / f"{pixels}px"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
-from gzflow.errors import CatalogError, LossyIds
+from gzflow.catalog.tables import readable, table_file
+from gzflow.errors import LossyIds
 
-FORMATS = (".csv", ".csv.gz", ".parquet")
+# Rows read at a time where all of them are wanted in the end.
+_BATCH = 1_000_000
 # What catalogs write for "no value"; all of them become NULL.
 _NOTHING = ("", "nan", "null", "none", "na", "n/a", "--")
 # A number that was an integer before it met a float: 587726016142835881.0, 5.87726016142836e+17.
@@ -23,23 +20,15 @@ _FLOAT_ID = r"^[+-]?(\d+\.0*|\d\.\d+[eE][+]?\d+)$"
 
 
 def header(path: Path) -> list[str]:
-    """Column names of a table file, in its order.
+    """Column names of a table file, in its order; elements of vector columns as ``name[0]``, ``name[1]`` ...
 
     Raises
     ------
     CatalogError
         No such file, another format, or not a table.
     """
-    kind = _kind(path)
-    with _readable(path):
-        if kind == ".parquet":
-            return list(pq.read_schema(path).names)
-        with (
-            path.open("rb") as stream,
-            gzip.GzipFile(fileobj=stream) if kind == ".csv.gz" else nullcontext(stream) as content,
-            io.TextIOWrapper(content, "utf-8-sig", newline="") as text,
-        ):
-            return next(csv.reader(text), [])
+    with readable(path):
+        return table_file(path).names()
 
 
 def resolve(wanted: Iterable[str], present: Collection[str]) -> dict[str, str]:
@@ -63,21 +52,65 @@ def near_matches(name: str, present: Collection[str]) -> str:
     return f" (did you mean {', '.join(near)}?)" if near else ""
 
 
-def read_columns(path: Path, names: Mapping[str, str]) -> pl.DataFrame:
-    """The columns `names` (wanted name -> name in the file), all of them text, or as typed in the Parquet file.
+def column_batches(path: Path, names: Mapping[str, str], rows: int) -> Iterator[pl.DataFrame]:
+    """The columns `names` (wanted name -> name in the file), at most `rows` rows at a time; at least one frame.
 
-    Text cells are stripped of the blanks that FITS tables are padded with; empty cells and spellings of "no value"
-    become NULL. Nothing is guessed from the text here: an id of 19 digits stays as it was written.
+    CSV gives text, other formats what they hold. Text cells are stripped of the blanks that FITS tables are padded
+    with; empty cells and spellings of "no value" become NULL. Nothing is guessed from the text here: an id of 19 digits
+    stays as it was written.
+
+    Raises
+    ------
+    CatalogError
+        No such file, another format, or not a whole table.
     """
-    kind = _kind(path)
     own = list(dict.fromkeys(names.values()))
-    with _readable(path):
-        if kind == ".parquet":
-            frame = pl.read_parquet(path, columns=own)
-        else:
-            frame = pl.read_csv(path, columns=own, infer_schema=False, encoding="utf8", truncate_ragged_lines=False)
-    frame = frame.select(pl.col(there).alias(wanted) for wanted, there in names.items())
-    return frame.with_columns(_cleaned(frame[name]) for name in frame.columns)
+    batches = table_file(path).batches(own, rows)
+    while True:
+        with readable(path):
+            frame = next(batches, None)
+        if frame is None:
+            return
+        frame = frame.select(pl.col(there).alias(wanted) for wanted, there in names.items())
+        yield frame.with_columns(_cleaned(frame[name]) for name in frame.columns)
+
+
+def read_columns(path: Path, names: Mapping[str, str]) -> pl.DataFrame:
+    """All rows of `column_batches` at once."""
+    return pl.concat(column_batches(path, names, _BATCH))
+
+
+def without_missing(frame: pl.DataFrame, missing: Mapping[str, Sequence[float | str]], keep: str) -> pl.DataFrame:
+    """The frame with NULL where a survey's ``[catalog] missing`` says that a value means none.
+
+    Parameters
+    ----------
+    frame
+        Columns in the survey's spelling.
+    missing
+        Column, or ``*`` for every one, -> its values that mean nothing: numbers, compared as numbers in the column's
+        own precision, or texts.
+    keep
+        The id's column, which ``*`` leaves alone.
+    """
+    changed = []
+    for name in frame.columns:
+        values = [*missing.get(name, ()), *(missing.get("*", ()) if name != keep else ())]
+        if values:
+            changed.append(pl.when(~_is_any(frame[name], values)).then(frame[name]).alias(name))
+    return frame.with_columns(changed)
+
+
+def _is_any(column: pl.Series, values: Sequence[float | str]) -> pl.Series:
+    numbers = [float(value) for value in values if not isinstance(value, str)]
+    texts = [value for value in values if isinstance(value, str)]
+    found = pl.Series([False] * len(column), dtype=pl.Boolean)
+    if numbers and (column.dtype == pl.String or column.dtype.is_numeric()):
+        precision = pl.Float32 if column.dtype == pl.Float32 else pl.Float64
+        found |= column.cast(precision, strict=False).is_in(pl.Series(numbers, dtype=precision)).fill_null(value=False)
+    if texts and column.dtype == pl.String:
+        found |= column.is_in(texts).fill_null(value=False)
+    return found
 
 
 def as_ids(column: pl.Series, where: str) -> pl.Series:
@@ -101,7 +134,7 @@ def as_ids(column: pl.Series, where: str) -> pl.Series:
 def as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     """(values, unreadable): float64 with NULL where there is none, and where text was found that is no number.
 
-    True and false count as 1 and 0. NaN and NULL both mean "no value".
+    True and false count as 1 and 0. NaN, the infinities and NULL all mean "no value": a magnitude of no flux is -inf.
     """
     if column.dtype == pl.String:
         logical = column.str.to_lowercase().replace({"true": "1", "false": "0"})
@@ -110,7 +143,7 @@ def as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     else:
         values = column.cast(pl.Float64, strict=False)
         unreadable = column.is_not_null() & values.is_null()
-    return values.fill_nan(None), unreadable
+    return _finite(values), unreadable
 
 
 def as_written(column: pl.Series) -> pl.Series:
@@ -118,6 +151,8 @@ def as_written(column: pl.Series) -> pl.Series:
 
     Whole numbers that would change when written again (leading zeros, more than 63 bits) stay text.
     """
+    if column.dtype.is_float():
+        return _finite(column)
     if column.dtype != pl.String or column.null_count() == len(column):
         return column
     values = column.drop_nulls()
@@ -128,7 +163,11 @@ def as_written(column: pl.Series) -> pl.Series:
         return integers if integers.null_count() == column.null_count() else column
     floats = column.cast(pl.Float64, strict=False)
     exact = floats.null_count() == column.null_count() and not values.str.contains(r"^-?0\d").any()
-    return floats if exact else column
+    return _finite(floats) if exact else column
+
+
+def _finite(column: pl.Series) -> pl.Series:
+    return column.to_frame("v").select(pl.when(pl.col("v").is_finite()).then("v").alias(column.name)).to_series()
 
 
 def _cleaned(column: pl.Series) -> pl.Series:
@@ -149,30 +188,3 @@ def _lossy(what: str, where: str, examples: list[object]) -> LossyIds:
         fix="write the table again from its source with this column as text or 64-bit integers; digits that a float"
         " dropped cannot be recovered",
     )
-
-
-def _kind(path: Path) -> str:
-    for kind in FORMATS:
-        if path.name.lower().endswith(kind):
-            return kind
-    raise CatalogError(
-        "this kind of table cannot be read",
-        where=str(path),
-        expected=f"a file that ends in {', '.join(FORMATS)}",
-        fix="convert the table, for example with astropy.table.Table.read(...).write(...)",
-    )
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise CatalogError("there is no such catalog file", where=str(path), fix="check the path") from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, ValueError) as error:
-        raise CatalogError(
-            "the catalog file cannot be read as a table",
-            where=str(path),
-            expected=f"a whole {_kind(path)} file with a header line, text in UTF-8",
-            fix=f"download it again or convert it; the reader says: {error}",
-        ) from error

@@ -84,6 +84,9 @@ class Catalog(_Section):
     where: str | None = None
     carry: tuple[str, ...] = ()
     """Columns to keep; a pattern as of votes, ``{question}_{answer}_debiased``, stands for a column of each answer."""
+    missing: dict[str, float | str | tuple[float | str, ...]] = {}
+    """Column (or ``*``, every column but the id) -> its value or values that mean "no value", as Hubble's redshift of
+    999.0. Empty cells, NaN and the infinities need no entry."""
     join: tuple[Join, ...] = ()
     votes: VoteColumns | None = None
 
@@ -198,7 +201,7 @@ class Survey(_Section):
         A plain name stands for itself; a pattern for one column an answer, in the order of ``tree.answers``, or one a
         question where it names no answer.
         """
-        carried = {}
+        carried: dict[str, tuple[str, ...]] = {}
         for entry in self.catalog.carry:
             if "{" not in entry:
                 carried[entry] = (entry,)

@@ -54,7 +54,13 @@ def test_text_loses_padding_and_spellings_of_nothing(tmp_path: Path) -> None:
         (b"id,v\n\xff\xfe,2\n", "t.csv", "cannot be read as a table"),
         (b"id,v\n1,2\n", "t.csv.gz", "cannot be read as a table"),
         (gzip.compress(b"id,v\n1,2\n" * 1000, mtime=0)[:30], "t.csv.gz", "cannot be read as a table"),
-        (b"id,v\n1,2\n", "t.fits", "this kind of table cannot be read"),
+        (b"id,v\n1,2\n", "t.fits", "cannot be read as a table"),
+        (b"id,v\n1,2\n", "t.vot", "cannot be read as a table"),
+        (b"<a><b/></a>", "t.vot", "no VOTABLE"),
+        (gzip.compress(b"id,v\n1,2\n" * 100_000, mtime=0)[:-9], "t.csv.gz", "cannot be read as a table"),
+        (b"id;v\n1;2\n", "t.csv", "separated by semicolons"),
+        (b"id\tv\n1\t2\n", "t.csv", "separated by tabs"),
+        (b"id,v\n1,2\n", "t.xlsx", "this kind of table cannot be read"),
     ],
 )
 def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes, name: str, message: str) -> None:

@@ -32,7 +32,7 @@ def from_files(
 ) -> Iterable[list[CutoutRecord]]:
     """Ledger rows of galaxies whose images lie in folders and ZIPs: found, read, checked, left where they are."""
     resolved = image_files(images).resolve({row["id_str"]: row["image"] for row in rows})
-    yield [_failed(id_str, error) for id_str, error in resolved.failures.items()]
+    yield [failed_record(id_str, error) for id_str, error in resolved.failures.items()]
     yield [_from_place(survey, id_str, place) for id_str, place in resolved.places.items()]
 
 
@@ -41,7 +41,7 @@ def _from_place(survey: Survey, id_str: str, place: ImagePlace) -> CutoutRecord:
         content = read_image(place)
         read_picture(content, what=f"galaxy {id_str}: {place}", recipe_name=survey.image.recipe)
     except CutoutError as error:
-        return _failed(id_str, error)
+        return failed_record(id_str, error)
     return CutoutRecord(
         id_str=id_str,
         state="done",
@@ -58,8 +58,8 @@ def from_service(survey: Survey, rows: Sequence[Mapping[str, Any]], settings: Se
     spec = survey.cutout
     if spec is None:  # `check` refused this before any chunk was made
         raise SettingsError(f"survey {survey.name} has no cutout service", fix="give its images with --images")
-    problems = {row["id_str"]: _unaskable(row) for row in rows}
-    yield [_failed(id_str, error) for id_str, error in problems.items() if error is not None]
+    problems = {row["id_str"]: unaskable(row) for row in rows}
+    yield [failed_record(id_str, error) for id_str, error in problems.items() if error is not None]
     targets = [
         Target(row["id_str"], row["ra"], row["dec"], row["pixscale"]) for row in rows if problems[row["id_str"]] is None
     ]
@@ -76,8 +76,8 @@ def from_service(survey: Survey, rows: Sequence[Mapping[str, Any]], settings: Se
     yield [_record(answer, spec) for answer in fetched]
 
 
-def _unaskable(row: Mapping[str, Any]) -> CutoutError | None:
-    """Why no service can be asked for this galaxy, if so."""
+def unaskable(row: Mapping[str, Any]) -> CutoutError | None:
+    """Why nobody can be asked for an image of this galaxy, and no tile either, if so."""
     missing = [key for key in ("ra", "dec", "pixscale") if row[key] is None or not math.isfinite(row[key])]
     if not missing:
         return None
@@ -91,7 +91,7 @@ def _unaskable(row: Mapping[str, Any]) -> CutoutError | None:
 
 def _record(answer: Fetched, spec: CutoutSpec) -> CutoutRecord:
     if answer.error is not None:
-        return _failed(answer.id_str, answer.error)
+        return failed_record(answer.id_str, answer.error)
     return CutoutRecord(
         id_str=answer.id_str,
         state="done",
@@ -103,7 +103,8 @@ def _record(answer: Fetched, spec: CutoutSpec) -> CutoutRecord:
     )
 
 
-def _failed(id_str: str, error: CutoutError) -> CutoutRecord:
+def failed_record(id_str: str, error: CutoutError) -> CutoutRecord:
+    """The ledger row of a galaxy that got no image."""
     state: State = "failed"
     if isinstance(error, TransientCutoutError):
         state = "to-do"
@@ -173,6 +174,6 @@ def settle_claims(store: CatalogStore, survey: str, images: tuple[str, ...]) -> 
     resolved = image_files(images).resolve(named)
     taken = set(store.cutouts(survey, states=["done"], ids=list(resolved.failures))["id_str"])
     write_ledger(
-        store, survey, [_failed(id_str, error) for id_str, error in resolved.failures.items() if id_str in taken]
+        store, survey, [failed_record(id_str, error) for id_str, error in resolved.failures.items() if id_str in taken]
     )
     return tuple(resolved.unclaimed)

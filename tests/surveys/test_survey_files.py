@@ -50,7 +50,7 @@ def test_a_survey_without_votes_can_be_predicted(tmp_path: Path) -> None:
 def test_unknown_survey_lists_the_known_ones() -> None:
     with pytest.raises(UnknownSurvey, match="no survey 'gz3'") as caught:
         load_survey("gz3")
-    assert "candels, decals, gz2, gz2_stripe82, hubble" in str(caught.value)
+    assert "candels, decals, decals_dr12, desi, gz2," in str(caught.value)
 
 
 def test_everything_wrong_is_reported_at_once(tmp_path: Path) -> None:
@@ -104,6 +104,10 @@ multiple_choice = true
         ('count = "{nothing}"', "{nothing} is not known there"),
         ('count = "{task}_x"', "uses {task} but the question has no task"),
         ('count = "{column}"', "uses {column} but it has no columns"),
+        ('cumulative = "{question}_{answer}"', "cumulative and volunteers go together"),
+        ('cumulative = "{question}_{answer}"\nvolunteers = 0', "catalog.votes.volunteers:"),
+        ('cumulative = "{question}_{answer}"\nvolunteers = 9\ntotal = "n"', "cumulative has no total"),
+        ('count = "{question}_{answer}"\ncumulative = "x"\nvolunteers = 9', "give either count or fraction"),
         ('count = "votes"', "two answers are read from the same column 'votes'"),
         ('fraction = "{question}_{answer}"', "fraction needs total"),
         ('fraction = "{question}_{answer}"\ntotal = "{answer}_total"', "catalog.votes.total: {answer} is not known"),
@@ -111,6 +115,28 @@ multiple_choice = true
 )
 def test_patterns_are_checked(tmp_path: Path, pattern: str, message: str) -> None:
     assert message in problems(tmp_path, RINGS.replace('count = "{question}_{answer}"', pattern))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{nothing}_x", "catalog.carry: {nothing} is not known there"),
+        ("{task}_x", "question 'ring': catalog.carry uses {task} but the question has no task"),
+        ("{question_x", "braces that are no placeholder"),
+    ],
+)
+def test_patterns_to_carry_are_checked(tmp_path: Path, entry: str, message: str) -> None:
+    assert message in problems(tmp_path, RINGS.replace('id = "id_str"', f'id = "id_str"\ncarry = ["{entry}"]'))
+
+
+def test_a_pattern_to_carry_stands_for_a_column_of_each_answer_or_question(tmp_path: Path) -> None:
+    carry = 'carry = ["z", "{question}_{answer}_debiased", "{question}_n"]'
+    survey = load_survey(written(tmp_path, RINGS.replace('id = "id_str"', f'id = "id_str"\n{carry}')))
+    assert survey.carried_columns() == {
+        "z": ("z",),
+        "{question}_{answer}_debiased": ("ring_yes_debiased", "ring_no_debiased"),
+        "{question}_n": ("ring_n",),
+    }
 
 
 @pytest.mark.parametrize(

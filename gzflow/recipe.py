@@ -6,10 +6,15 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ServiceName = Literal["sdss", "legacysurvey"]
-RecipeName = Literal["as-delivered", "gzdecals"]
+ServiceName = Literal["sdss", "legacysurvey", "zcut", "hapcut", "hla", "hips2fits", "panstarrs"]
+RecipeName = Literal[
+    "as-delivered", "gzdecals", "legacy", "sdss", "stripe82", "hubble-vi", "hubble-vz", "goods", "candels"
+]
 SERVICES: tuple[str, ...] = get_args(ServiceName)
 RECIPES: tuple[str, ...] = get_args(RecipeName)
+
+MANNERS = ("rate", "connections", "attempts", "deadline", "patience")
+"""Keys of `CutoutSpec` that decide how a service is asked, and nothing about its images."""
 
 Scalar = str | int | float | bool
 
@@ -31,6 +36,15 @@ class CutoutSpec(BaseModel):
         Arcsec per pixel at `pixels`: a number, or a polars SQL expression over the catalog's columns.
     rate
         Requests per second to one host.
+    connections
+        Requests to one host that are on their way at a time.
+    attempts
+        Requests for a galaxy, at most, while the service is in trouble or its answers are damaged.
+    deadline
+        Seconds that a galaxy may take from its first request to its last, without the time in which it waits for its
+        turn; one request may take half of it.
+    patience
+        Seconds that a host is waited for which fails for everyone, or asks to be left alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +55,10 @@ class CutoutSpec(BaseModel):
     pixels: Annotated[int, Field(ge=16, le=3000)] = 424
     pixscale: str | Annotated[float, Field(gt=0)]
     rate: Annotated[float, Field(gt=0)] = 4.0
+    connections: Annotated[int, Field(ge=1, le=256)] = 8
+    attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    deadline: Annotated[float, Field(gt=0)] = 120.0
+    patience: Annotated[float, Field(ge=0)] = 900.0
 
 
 class ImageRecipe(BaseModel):

@@ -44,10 +44,10 @@ def read_picture(
         )
     image = check_fits(content, shape=None, what=what)
     wanted = RECIPE_BANDS[recipe_name]
-    if len(image.pixels) != len(wanted) or image.bands not in {"", wanted}:
+    if len(image.pixels) != len(wanted) or image.bands not in {"", "".join(wanted)}:
         raise NotAnImage(
             f"the FITS image has {len(image.pixels)} bands ({image.bands or 'unnamed'})",
             where=what,
-            expected=f"{wanted}, in this order, for the recipe {recipe_name}",
+            expected=f"{', '.join(wanted)}, in this order, for the recipe {recipe_name}",
         )
     return RECIPES[recipe_name](image.pixels)

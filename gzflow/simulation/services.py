@@ -19,7 +19,10 @@ from urllib.parse import urlsplit
 
 from gzflow.simulation.answer import Answer, Asked, LoopbackService, page
 from gzflow.simulation.faults import Fault, fault_of
+from gzflow.simulation.fitscut import FitscutService
+from gzflow.simulation.hips import HipsService
 from gzflow.simulation.legacysurvey import LegacySurveyService
+from gzflow.simulation.mast import MastService
 from gzflow.simulation.sky import SimulatedSky
 from gzflow.simulation.skyserver import Outside, SkyServerService
 from gzflow.simulation.zenodo import RangeMode, ZenodoService
@@ -55,8 +58,8 @@ class LoopbackServices:
         Decides which requests have trouble.
     records
         Zenodo records: file contents by record id and name.
-    ranges
-        Whether Zenodo honours Range.
+    ranges, allowance, window_s
+        How Zenodo honours Range, and how many requests it allows in how many seconds.
     outside
         How SkyServer says that a place was not observed.
     port
@@ -71,14 +74,24 @@ class LoopbackServices:
         seed: int = 0,
         records: Mapping[int, Mapping[str, bytes]] | None = None,
         ranges: RangeMode = "partial",
+        allowance: int | None = None,
+        window_s: float = 60.0,
         outside: Outside = "tile",
         port: int = 0,
     ) -> None:
         self.faults = tuple(faults)
         self.seed = seed
-        self._services: list[LoopbackService] = [ZenodoService(records or {}, ranges)]
+        self._services: list[LoopbackService] = [
+            ZenodoService(records or {}, ranges, allowance=allowance, window_s=window_s)
+        ]
         if sky is not None:
-            self._services += [LegacySurveyService(sky), SkyServerService(sky, outside)]
+            self._services += [
+                LegacySurveyService(sky),
+                SkyServerService(sky, outside),
+                MastService(sky),
+                FitscutService(sky),
+                HipsService(sky),
+            ]
         self._lock = threading.Lock()
         self._attempts: Counter[str] = Counter()
         self._served: list[Served] = []

@@ -79,9 +79,7 @@ def test_sdss_request() -> None:
     }
     assert (request.width, request.height, request.format) == (64, 64, "jpeg")
     elsewhere = SDSS.model_copy(update={"url": "http://127.0.0.1:1/x/", "options": {"release": "dr8", "opt": "G"}})
-    assert (
-        SERVICES["sdss"].request(elsewhere, 1, 2, 0.4).url == "http://127.0.0.1:1/x/dr8/SkyServerWS/ImgCutout/getjpeg"
-    )
+    assert SERVICES["sdss"].request(elsewhere, 1, 2, 0.4).url == "http://127.0.0.1:1/x/DR8/ImgCutout/getjpeg.aspx"
     dr7 = SDSS.model_copy(update={"url": "http://skyservice.pha.jhu.edu/DR7/ImgCutout/getjpeg.aspx"})
     assert SERVICES["sdss"].request(dr7, 1, 2, 0.4).url == dr7.url
     assert pickle.loads(pickle.dumps(request)) == request

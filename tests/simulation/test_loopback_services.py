@@ -188,19 +188,40 @@ def test_outside_sdss_three_ways(galaxies):
 # ------------------------------------------------------------------ the library's own clients
 
 
+CLIENTS = {
+    "sdss": ({}, 0.5, (180.0, 20.0)),
+    "legacysurvey": ({}, 0.5, (180.0, 20.0)),
+    "zcut": ({"bands": "F606W,F850LP"}, 0.03, (53.1, -27.8)),
+    "hapcut": ({"bands": "F814W,F125W,F160W"}, 0.06, (150.1, 2.3)),
+    "hla": ({"bands": "F606W,F775W,F850LP", "native_pixscale": 0.03}, 0.03, (53.1, -27.8)),
+    "hips2fits": ({"hips": "CDS/P/SDSS9/color"}, 0.5, (180.0, 20.0)),
+    "panstarrs": ({"format": "png"}, 0.25, (180.0, 20.0)),
+}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_librarys_clients_understand_the_simulation(services, galaxies, service):
     services.faults = ()
-    client, spec = SERVICES[service], CutoutSpec(service=service, url=services.url, pixels=64, pixscale=0.5)
-    for ra, dec, covered in ((180.0, 20.0, True), (180.0, -70.0, False)):
-        request = client.request(spec, ra, dec, 0.5)
+    options, scale, inside = CLIENTS[service]
+    client = SERVICES[service]
+    spec = CutoutSpec(service=service, url=services.url, options=options, pixels=64, pixscale=scale)
+    assert client.problems(spec) == []
+
+    def sent(request):
         reply = httpx.get(request.url, params=dict(request.params))
-        answer = Reply(reply.status_code, reply.content, dict(reply.headers), reply.reason_phrase)
-        if covered:
-            assert client.interpret(request, answer).shape == (64, 64, 3)
-        else:
-            with pytest.raises(NoCoverage):
-                client.interpret(request, answer)
+        return Reply(reply.status_code, reply.content, dict(reply.headers), reply.reason_phrase)
+
+    def image(ra, dec):
+        request = client.request(spec, ra, dec, scale)
+        if (lookup := client.preparation(spec, ra, dec, scale)) is not None:
+            request = client.prepared(spec, ra, dec, scale, sent(lookup))
+        return client.interpret(request, sent(request))
+
+    bands = options.get("bands", "").count(",") + 1
+    fits_wanted = client.request(spec, *inside, scale).format == "fits"
+    assert image(*inside).shape == ((bands, 64, 64) if fits_wanted else (64, 64, 3))
+    with pytest.raises(NoCoverage):
+        image(180.0, -70.0)
 
 
 # ------------------------------------------------------------------ Zenodo

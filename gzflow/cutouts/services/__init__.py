@@ -6,12 +6,18 @@ A new service is one file here with a class that follows `Service`, one entry in
 
 from __future__ import annotations
 
+from gzflow.cutouts.services.astrocut import HapCut, Zcut
+from gzflow.cutouts.services.fitscut import HubbleLegacyArchive, PanStarrs
+from gzflow.cutouts.services.hips import Hips2Fits
 from gzflow.cutouts.services.legacysurvey import LegacySurvey
 from gzflow.cutouts.services.sdss import Sdss
 from gzflow.cutouts.services.service import Pixels, Reply, Request, Service
 from gzflow.recipe import CutoutSpec
 
-SERVICES: dict[str, Service] = {service.name: service for service in (Sdss(), LegacySurvey())}
+SERVICES: dict[str, Service] = {
+    service.name: service
+    for service in (Sdss(), LegacySurvey(), Zcut(), HapCut(), HubbleLegacyArchive(), Hips2Fits(), PanStarrs())
+}
 """The service objects by the name that surveys use."""
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gzflow.cutouts.check import check_fits, check_image
+from gzflow.cutouts.check import check_fits, check_image, empty_share
 from gzflow.cutouts.formats import beginning
-from gzflow.cutouts.rgb import RECIPE_BANDS
 from gzflow.cutouts.services.service import (
     Pixels,
     Reply,
     Request,
     Service,
+    band_problems,
     common_problems,
+    pictures_only,
     refuse_status,
     usable_target,
 )
@@ -24,7 +22,8 @@ from gzflow.recipe import CutoutSpec
 
 _OPTIONS = ("layer", "format", "bands")
 _LARGEST = 3000
-_NATIVE = 0.262
+_NATIVE = {"sdss": 0.396, "hsc-dr2": 0.168, "hsc-dr3": 0.168}
+_NATIVE_ELSEWHERE = 0.262
 _LARGEST_NATIVE = 512
 _TILE = {"sdss": 22}
 _TILE_ELSEWHERE = 32
@@ -37,8 +36,9 @@ class LegacySurvey(Service):
     Options: ``layer`` (ls-dr9), ``format`` (jpeg or fits), ``bands`` (grz). ``url`` is another host, with
     ``/viewer/...`` appended.
 
-    A JPEG is asked for at the wanted scale and size. FITS is asked for as Galaxy Zoo DECaLS did, at the cameras' own
-    0.262 arcsec per pixel, so that noise keeps its grain, or in 512 pixels where the galaxy is larger than that.
+    A JPEG is asked for at the wanted scale and size. FITS is asked for as Galaxy Zoo DECaLS did, at the camera's own
+    scale (0.262 arcsec per pixel, of the layer sdss 0.396), so that noise keeps its grain, or in 512 pixels where the
+    galaxy is larger than that.
 
     Where it has no images, the viewer answers 200 with a uniform grey JPEG, or 500 to a request for FITS. Since 500 may
     also be trouble, a small JPEG of the same place decides (`second_opinion`). An unknown layer is 200 with a sentence;
@@ -55,14 +55,9 @@ class LegacySurvey(Service):
             found.append(f"cutout.options.format: {kind!r}, but the viewer delivers jpeg or fits")
         if spec.pixels > _LARGEST:
             found.append(f"cutout.pixels: {spec.pixels}, but the viewer draws at most {_LARGEST} pixels")
-        if recipe_name == "as-delivered" and kind == "fits":
-            found.append("image.recipe: as-delivered, but FITS needs a recipe to become a picture (gzdecals)")
-        wanted = RECIPE_BANDS.get(recipe_name or "")
-        if wanted is not None and kind != "fits":
-            found.append(f"image.recipe: {recipe_name} needs FITS bands, but cutout.options.format is {kind}")
-        if wanted is not None and _bands(spec) != wanted:
-            found.append(f"cutout.options.bands: {_bands(spec)}, but image.recipe {recipe_name} needs {wanted}")
-        return found
+        if kind != "fits":
+            return found + pictures_only(recipe_name, f"cutout.options.format is {kind}")
+        return found + band_problems(_bands(spec), recipe_name)
 
     def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
         """One request; `pixscale` is arcsec per pixel at ``spec.pixels``, whatever is then asked for."""
@@ -71,13 +66,14 @@ class LegacySurvey(Service):
         size, scale = spec.pixels, pixscale
         if kind == "fits":
             extent = spec.pixels * pixscale
-            native = math.ceil(extent / _NATIVE)
-            size, scale = (native, _NATIVE) if native < _LARGEST_NATIVE else (_LARGEST_NATIVE, extent / _LARGEST_NATIVE)
+            grain = _NATIVE.get(_layer(spec), _NATIVE_ELSEWHERE)
+            native = math.ceil(extent / grain)
+            size, scale = (native, grain) if native < _LARGEST_NATIVE else (_LARGEST_NATIVE, extent / _LARGEST_NATIVE)
         base = (spec.url or "https://www.legacysurvey.org").rstrip("/").removesuffix("/viewer")
         params = {
             "ra": f"{ra:.8f}",
             "dec": f"{dec:.8f}",
-            "layer": str(spec.options.get("layer", "ls-dr9")),
+            "layer": _layer(spec),
             "pixscale": f"{scale:.8f}",
             "size": str(size),
             "bands": _bands(spec),
@@ -112,7 +108,7 @@ class LegacySurvey(Service):
             raise NoCoverage(
                 f"layer {layer} has no images of this place (uniform tile)", where=request.where
             ) from error
-        share = _unobserved(pixels, _TILE.get(layer, _TILE_ELSEWHERE))
+        share = empty_share(pixels, _TILE.get(layer, _TILE_ELSEWHERE))
         if share >= _UNOBSERVED:
             raise BadPixels(
                 f"{share:.0%} of the picture was not observed (stripes of the grey that stands for nothing)",
@@ -134,18 +130,9 @@ def _kind(spec: CutoutSpec) -> str:
     return str(spec.options.get("format", "jpeg"))
 
 
+def _layer(spec: CutoutSpec) -> str:
+    return str(spec.options.get("layer", "ls-dr9"))
+
+
 def _bands(spec: CutoutSpec) -> str:
     return str(spec.options.get("bands", "grz"))
-
-
-def _unobserved(pixels: NDArray[np.uint8], grey: int) -> float:
-    """Share of 8 x 8 blocks in which no pixel differs from the empty tile's grey by more than 1.
-
-    The sky has noise in every such block, and the JPEG codec works on blocks of that size. Blocks that a stripe covers
-    in part do not count, so this is a lower limit, close to the truth in pictures of some hundred pixels.
-    """
-    rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
-    if rows == 0 or columns == 0:
-        return 0.0
-    empty = (np.abs(pixels[: rows * 8, : columns * 8].astype(np.int16) - grey) <= 1).all(axis=-1)
-    return float(empty.reshape(rows, 8, columns, 8).all(axis=(1, 3)).mean())

@@ -9,6 +9,7 @@ from gzflow.cutouts.services.service import (
     Request,
     Service,
     common_problems,
+    pictures_only,
     refuse_status,
     usable_target,
 )
@@ -19,13 +20,18 @@ _OPTIONS = ("release", "opt")
 _LIMITS = (64, 2048)
 _OUTSIDE = b"outside the SDSS footprint"
 _BLACK_SHARE = 0.5
+_NEWEST, _LETTERS = 19, "GLPSOBFMQI"
+_OLD_HOST, _HOST = "http://skyservice.pha.jhu.edu", "https://skyserver.sdss.org"
+_OLD = range(7, 12)
+"""Releases served by the older host and path. DR7 and DR8 are verified; that DR9 to DR11 lie there too is not."""
 
 
 class Sdss(Service):
-    """``getjpeg`` of the data releases 8 and later; pixels in i, r, g as R, G, B.
+    """``getjpeg`` of the data releases 7 to 19; pixels in i, r, g as R, G, B.
 
-    ``options.release`` is dr17 unless given; ``options.opt`` are SkyServer's drawing letters (none: nothing is drawn
-    over the galaxy). ``url`` is another host, with the release's path appended, or a whole URL that ends in getjpeg.
+    ``options.release`` is dr17 unless given; the imaging of dr8 and later is one reduction, dr7 (which Galaxy Zoo 2's
+    volunteers saw) another. ``options.opt`` are SkyServer's drawing letters (none: nothing is drawn over the galaxy).
+    ``url`` is another host, with the release's path appended, or a whole URL that has getjpeg in it.
 
     Outside the footprint it answers 404, another status with a sentence, or 200 with a black tile that carries the
     sentence as a picture: more than half of such a tile is exactly zero, of real sky less than 8 %.
@@ -34,21 +40,20 @@ class Sdss(Service):
     name = "sdss"
 
     def problems(self, spec: CutoutSpec, recipe_name: str | None = None) -> list[str]:
-        """Unknown options, a size outside 64..2048 pixels, or a recipe that wants FITS."""
+        """Unknown options and releases, a size outside 64..2048 pixels, or a recipe that wants FITS."""
         found = common_problems(spec, _OPTIONS)
         low, high = _LIMITS
         if not low <= spec.pixels <= high:
             found.append(f"cutout.pixels: {spec.pixels}, but SkyServer draws {low} to {high} pixels")
-        if recipe_name not in {None, "as-delivered"}:
-            found.append(f"image.recipe: {recipe_name} needs FITS bands, but SkyServer delivers JPEG")
-        return found
+        if _release(spec) is None:
+            found.append(f"cutout.options.release: {spec.options['release']!r} is none of dr7 to dr{_NEWEST}")
+        if not set(str(spec.options.get("opt", "")).upper()) <= set(_LETTERS):
+            found.append(f"cutout.options.opt: {spec.options['opt']!r} has other letters than {_LETTERS}")
+        return found + pictures_only(recipe_name, "SkyServer delivers JPEG")
 
     def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
         """One getjpeg request, with the scale and size that are wanted."""
         ra, dec, pixscale = usable_target(ra, dec, pixscale)
-        base = (spec.url or "https://skyserver.sdss.org").rstrip("/")
-        release = spec.options.get("release", "dr17")
-        whole = base if "getjpeg" in base else f"{base}/{release}/SkyServerWS/ImgCutout/getjpeg"
         params = {
             "ra": f"{ra:.8f}",
             "dec": f"{dec:.8f}",
@@ -57,7 +62,7 @@ class Sdss(Service):
             "height": str(spec.pixels),
             "opt": str(spec.options.get("opt", "")),
         }
-        return Request(whole, params, "jpeg", spec.pixels, spec.pixels)
+        return Request(_url(spec), params, "jpeg", spec.pixels, spec.pixels)
 
     def interpret(self, request: Request, reply: Reply) -> Pixels:
         """The decoded JPEG."""
@@ -73,3 +78,20 @@ class Sdss(Service):
 
     def _outside(self, request: Request) -> NoCoverage:
         return NoCoverage("outside the SDSS footprint", where=request.where)
+
+
+def _release(spec: CutoutSpec) -> int | None:
+    text = str(spec.options.get("release", "dr17")).lower()
+    number = int(text[2:]) if text[:2] == "dr" and text[2:].isdecimal() else 0
+    return number if 7 <= number <= _NEWEST else None
+
+
+def _url(spec: CutoutSpec) -> str:
+    release = _release(spec)
+    old = release in _OLD
+    base = (spec.url or (_OLD_HOST if old else _HOST)).rstrip("/")
+    if "getjpeg" in base:
+        return base
+    if old:
+        return f"{base}/DR{release}/ImgCutout/getjpeg.aspx"
+    return f"{base}/dr{release}/SkyServerWS/ImgCutout/getjpeg"

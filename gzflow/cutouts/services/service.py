@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gzflow.cutouts.formats import beginning
 from gzflow.cutouts.politeness import retry_after
+from gzflow.cutouts.rgb import RECIPE_BANDS
 from gzflow.errors import PermanentCutoutError, RateLimited, Refused, ServiceUnavailable, TransientCutoutError
 from gzflow.recipe import CutoutSpec
 
@@ -37,6 +38,8 @@ class Request:
         Pixels.
     bands
         Number of planes of a FITS image; 3 for a picture.
+    band_names
+        Filters that are picked from what comes, where the request itself cannot name them.
     """
 
     url: str
@@ -45,6 +48,7 @@ class Request:
     width: int
     height: int
     bands: int = 3
+    band_names: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -182,6 +186,31 @@ def common_problems(spec: CutoutSpec, known: Sequence[str]) -> list[str]:
     if spec.url is not None and (urlsplit(spec.url).scheme not in {"http", "https"} or not urlsplit(spec.url).netloc):
         found.append(f"cutout.url: {spec.url!r} is no http:// or https:// address")
     return found
+
+
+def pictures_only(recipe_name: str | None, delivered: str) -> list[str]:
+    """The sentence about a recipe that needs FITS bands, where pictures come."""
+    if recipe_name in {None, "as-delivered"}:
+        return []
+    return [f"image.recipe: {recipe_name} needs FITS bands, but {delivered}"]
+
+
+def band_problems(bands: Sequence[str], recipe_name: str | None) -> list[str]:
+    """The sentence about FITS bands without a recipe, or with one that wants others."""
+    if recipe_name is None:
+        return []
+    wanted = RECIPE_BANDS.get(recipe_name)
+    if wanted is None:
+        return [f"image.recipe: {recipe_name}, but FITS needs a recipe to become a picture (gzdecals)"]
+    if [band.lower() for band in bands] == [band.lower() for band in wanted]:
+        return []
+    mark = "," if max(map(len, wanted)) > 1 else ""
+    return [f"cutout.options.bands: {mark.join(bands)}, but image.recipe {recipe_name} needs {mark.join(wanted)}"]
+
+
+def comma_separated(spec: CutoutSpec, option: str) -> tuple[str, ...]:
+    """The entries of an option such as ``F435W,F606W``, without blanks."""
+    return tuple(word.strip() for word in str(spec.options.get(option, "")).split(",") if word.strip())
 
 
 def _with_wish(error: TransientCutoutError, wish: float | None) -> TransientCutoutError:

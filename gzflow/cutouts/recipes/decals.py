@@ -1,0 +1,36 @@
+"""The pictures of Galaxy Zoo DECaLS."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gzflow.cutouts.recipes.planes import observed, picture
+
+_BLACK, _WHITE = np.arcsinh(-0.5), np.arcsinh(300.0)
+_NANOMAGGIES = {"g": 0.008, "r": 0.014, "z": 0.019}
+"""Flux per pixel that the recipe counts as one, for each band."""
+
+
+def gzdecals(bands: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """RGB of (3, H, W) nanomaggies in g, r, z, as the Galaxy Zoo DECaLS volunteers saw it; (H, W, 3), north up.
+
+    Each band is divided by its unit (g 0.008, r 0.014, z 0.019), passed through arcsinh and mapped linearly so that
+    -0.5 is black and 300 is white; z, r, g become R, G, B. Pixels dominated by one colour are then pulled towards
+    their mean a by w = sin(pi/2 (1 - min(max(rgb / a) / 2.5, 1))): rgb w + a (1 - w) + a (1 - w)^2 rgb, which
+    takes the coloured speckle out of the sky. Pixels that are NaN count as zero flux. The rows are turned over, since
+    FITS begins at the bottom.
+
+    Notes
+    -----
+    The recipe of Walmsley et al. 2022 (MNRAS 509, 3966), as zooniverse/decals implements it; one pixel knows nothing of
+    its neighbours, so it may be applied at any size. Resize afterwards with `gzflow.cutouts.rgb.resized`.
+    """
+    units = np.array(list(_NANOMAGGIES.values()), np.float32)
+    stretched = (np.arcsinh(observed(bands) / units[:, None, None]) - _BLACK) / (_WHITE - _BLACK)
+    rgb = stretched[::-1]
+    mean = rgb.mean(axis=0)
+    mean = np.where(mean == 0, np.float32(1), mean)
+    dominance = np.minimum((rgb / mean).max(axis=0) / 2.5, 1)
+    weight = np.sin(np.pi / 2 * (1 - dominance))
+    return picture(rgb * weight + mean * (1 - weight) + mean * (1 - weight) ** 2 * rgb)

@@ -34,6 +34,10 @@ _CUTOUTS = {
 }  # fmt: skip
 _FAILURES = {"survey": _TEXT, "stage": _TEXT, "id_str": _TEXT, "reason": _TEXT, "detail": _TEXT, "at": _TEXT}
 _INGESTS = {"survey": _TEXT, "source": _TEXT, "counts": _TEXT, "at": _TEXT}
+_CROSSMATCHES = {
+    "left_survey": _TEXT, "right_survey": _TEXT, "radius_arcsec": _NUMBER, "how": _TEXT, "n_matches": _WHOLE,
+    "at": _TEXT,
+}  # fmt: skip
 _MATCHES = {"left_id": _TEXT, "right_id": _TEXT, "separation_arcsec": _NUMBER}
 
 
@@ -302,8 +306,16 @@ class CatalogStore:
         with self._database.writing() as connection:
             connection.execute(delete(schema.matches).where(_pair(schema.matches, left_survey, right_survey)))
             self._database.upsert(connection, schema.crossmatches, [run])
-            for some in _chunks(matches.select(list(_MATCHES)).to_dicts(), BATCH):
-                connection.execute(insert(schema.matches), [pair | row for row in some])
+            for some in matches.select(list(_MATCHES)).iter_slices(BATCH):
+                connection.execute(insert(schema.matches), [pair | row for row in some.iter_rows(named=True)])
+
+    @_patient
+    def crossmatches(self) -> pl.DataFrame:
+        """Pairs of surveys that were matched: ``left_survey, right_survey, radius_arcsec, how, n_matches, at`` (UTC)."""
+        table = schema.crossmatches
+        query = select(*(table.c[name] for name in _CROSSMATCHES)).order_by(table.c.left_survey, table.c.right_survey)
+        with self._database.reading() as connection:
+            return self._database.frame(connection, query, _CROSSMATCHES)
 
     @_patient
     def crossmatch(self, left_survey: str, right_survey: str) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from flows import cli_finetune, cli_import, cli_models, cli_stack
+from flows import cli_acquire, cli_finetune, cli_import, cli_models, cli_stack
 from flows.cli_options import (
     CatalogOption,
     EpochsOption,
@@ -267,6 +267,7 @@ def surveys() -> None:
     out.print("\nYours: one TOML file, see docs/surveys.md; then use its path as the survey.")
 
 
+app.command(rich_help_panel=STEPS)(cli_acquire.acquire)
 app.command(rich_help_panel=MODELS)(cli_finetune.finetune)
 app.command(rich_help_panel=MODELS)(cli_import.import_run)
 app.command(rich_help_panel=MODELS)(cli_models.promote)

@@ -1,0 +1,116 @@
+"""Acquire: files of a published record, resumed where an earlier run stopped, each verified by its md5."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from prefect import flow, runtime, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
+from prefect.futures import wait
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import artifacts
+from flows.origin import label
+from flows.retries import may_pass
+from gzflow.cutouts.zenodo import RecordFile
+from gzflow.settings import Settings
+from gzflow.stages import acquire as stage
+
+EVERY_S = 5.0
+
+
+class Meter:
+    """The run's bar: bytes of all files together; written to the server every few seconds."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = max(n_bytes, 1)
+        self._have = 0
+        self._said = time.monotonic()
+        self._lock = threading.Lock()
+        self._artifact = (
+            create_progress_artifact(0.0, key="acquire-progress", description=f"{stage.readable(n_bytes)}")
+            if FlowRunContext.get() is not None
+            else None
+        )
+
+    def add(self, n: int) -> None:
+        """So many more bytes are on the disk."""
+        with self._lock:
+            self._have += n
+            now = time.monotonic()
+            due = now - self._said >= EVERY_S or self._have >= self._n_bytes
+            if due:
+                self._said = now
+            share = 100 * min(1.0, max(0, self._have) / self._n_bytes)
+        if due and self._artifact is not None:
+            update_progress_artifact(self._artifact, share)
+
+
+@task(
+    name="file",
+    task_run_name="{file.name}",
+    retries=3,
+    retry_delay_seconds=[30, 120, 600],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=may_pass,
+    cache_policy=None,
+)
+def bring(plan: stage.AcquirePlan, file: RecordFile, settings: Settings, meter: Meter) -> stage.AcquiredFile:
+    """One file of the record, whole and verified."""
+    return stage.run_chunk(plan, file, settings, meter.add)
+
+
+def run_name() -> str:
+    """``acquire-zenodo-4573248``."""
+    return label(f"acquire-{runtime.flow_run.parameters['record']}", {})
+
+
+@flow(
+    name="acquire",
+    flow_run_name=run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=stage.CONNECTIONS),
+)
+def acquire(record: str, files: list[str] | None = None, to: Path | None = None) -> stage.AcquireSummary:
+    """Fetch files of a published record; a rerun goes on where this one stopped.
+
+    Args:
+        record: zenodo:4573248, a DOI of Zenodo, or the address of a record's page.
+        files: Names or patterns such as *_5.parquet. Empty: all files, which may be 100 GB.
+        to: Folder for the files. Empty: one of the home.
+    """
+    settings = Settings.load()
+    plan = stage.plan(record, files, to, settings)
+    with stage.alone(plan.folder):
+        meter = Meter(plan.bytes)
+        futures = [bring.submit(plan, file, settings, meter) for file in plan.files]
+        wait(futures)
+        got = [future.result(raise_on_failure=False) for future in futures]
+    there = tuple(file for file in got if isinstance(file, stage.AcquiredFile))
+    summary = stage.AcquireSummary(plan.record, plan.folder, there)
+    artifacts.page(
+        "acquire",
+        plan.record.title,
+        None,
+        [f"{summary.sentence()}.", f"Folder: `{plan.folder}`", f"Licence: {plan.record.licence or 'see the record'}"],
+    )
+    artifacts.table(
+        "acquire-files",
+        "Files",
+        [
+            {"file": file.name, "bytes": file.size, "md5": file.md5, "here": _how(one)}
+            for file, one in zip(plan.files, got, strict=True)
+        ],
+    )
+    for one in got:
+        if not isinstance(one, stage.AcquiredFile):
+            raise one
+    return summary
+
+
+def _how(one: object) -> str:
+    if not isinstance(one, stage.AcquiredFile):
+        return str(one).splitlines()[0]
+    return "since an earlier run" if one.reused else "new"

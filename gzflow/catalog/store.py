@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, in
 from gzflow.catalog import schema
 from gzflow.catalog.database import BATCH, IDS, Database
 from gzflow.catalog.failure import Failure
-from gzflow.catalog.read import MISSING_ID, STAGE, CatalogTable
+from gzflow.catalog.part import MISSING_ID, STAGE
+from gzflow.catalog.read import CatalogTable
 from gzflow.errors import StoreError
 from gzflow.surveys.survey import Survey
 from gzflow.tree import DecisionTree
@@ -311,7 +312,7 @@ class CatalogStore:
 
     @_patient
     def crossmatches(self) -> pl.DataFrame:
-        """Pairs of surveys that were matched: ``left_survey, right_survey, radius_arcsec, how, n_matches, at`` (UTC)."""
+        """Matched pairs of surveys: ``left_survey, right_survey, radius_arcsec, how, n_matches, at`` (UTC)."""
         table = schema.crossmatches
         query = select(*(table.c[name] for name in _CROSSMATCHES)).order_by(table.c.left_survey, table.c.right_survey)
         with self._database.reading() as connection:

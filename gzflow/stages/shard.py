@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,9 @@ from gzflow.shards.plan import plan_shards
 from gzflow.shards.reader import ShardSet
 from gzflow.shards.shard_file import reusable
 from gzflow.shards.writer import begin_set, write_manifest, write_shard
-from gzflow.sky import cells
 from gzflow.stages.counts import Counts
-from gzflow.stages.shard_images import IngestedImage, shard_images
+from gzflow.stages.shard_images import IngestedImage, ShardImages, unusable
+from gzflow.stages.split_keys import split_keys
 from gzflow.surveys import Survey, load_survey
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def alone(survey_name: str, settings: Settings, *, pixels: int = 300) -> Abstrac
 
 
 def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Codec = "raw") -> ShardPlan:
-    """The shards that the store's images make, split by sky cell.
+    """The shards that the store's images make, split by sky cell, with the same objects of all surveys on one side.
 
     Raises
     ------
@@ -112,6 +112,8 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
     recipe = survey.image_recipe(pixels)
     with CatalogStore(settings.catalog_url) as store:
         table = _table(store, survey)
+        ids = table["id_str"].to_list()
+        keys = split_keys(store, survey.name, ids, _floats(table["ra"]), _floats(table["dec"]))
     if not len(table):
         raise StoreError(
             f"survey {survey.name} has no galaxy with an image",
@@ -119,10 +121,7 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
             expected="one or more galaxies ingested with state done",
             fix=f"run `gzflow ingest {survey_name} --catalog FILE` and look at `gzflow status`",
         )
-    ids = table["id_str"].to_list()
-    # What lies in one sky cell stays together; a galaxy without a position goes by its id.
-    found = cells(_floats(table["ra"]), _floats(table["dec"])).tolist()
-    assignment = assign([str(cell) if cell >= 0 else i for cell, i in zip(found, ids, strict=True)], ids)
+    assignment = assign(keys, ids)
     size = max(1, min(SHARD_SIZE, MEMORY // (pixels * pixels * recipe.n_channels)))
     folder = settings.shards(survey.name, pixels)
     chunks = tuple(
@@ -154,32 +153,22 @@ def run_chunk(chunk: ShardChunk, settings: Settings) -> Counts:
         return Counts(n_in=entry.n, done=entry.n, reused=entry.n)
     with CatalogStore(settings.catalog_url) as store:
         table = _table(store, survey, chunk.ids)
-        ledger = table.select("id_str", "path", "member", "sha256").iter_rows()
-        images = [IngestedImage(i, ImagePlace(file, member), sha256) for i, file, member, sha256 in ledger]
-        made = shard_images(images, recipe, chunk.codec)
-        failures = [
-            Failure(id_str, STAGE, error.reason, str(error))
-            for id_str, error in zip(table["id_str"], made, strict=True)
-            if isinstance(error, CutoutError)
-        ]
+    failed: dict[str, CutoutError] = {}
+    try:
+        _write(chunk, survey, table)
+    except CutoutError:
+        # A shard's length is settled before its first image, and what was ingested seldom fails here: only then are
+        # all images looked at, and the good ones read once more.
+        failed = unusable(_ingested(table), recipe)
+        table = table.filter(~pl.col("id_str").is_in(list(failed)))
+        if len(table):
+            _write(chunk, survey, table)
+    with CatalogStore(settings.catalog_url) as store:
         store.clear_failures(survey.name, STAGE, list(chunk.ids))
-        store.record_failures(survey.name, failures)
-    kept = [row for row, image in enumerate(made) if not isinstance(image, CutoutError)]
-    counts = Counts(n_in=len(chunk.ids), done=len(kept), failed=len(failures)).balanced(f"shard {path.name}")
-    if not kept:
-        return counts
-    kept_table = table[kept]
-    write_shard(
-        path,
-        _header(chunk, survey),
-        images=[made[row] for row in kept],
-        votes=kept_table.select(survey.tree.answers).to_numpy().astype(np.int32),
-        ids=kept_table["id_str"].to_list(),
-        ra=_floats(kept_table["ra"]),
-        dec=_floats(kept_table["dec"]),
-        pixscale=_shard_pixscale(survey, kept_table, chunk.pixels),
-    )
-    return counts
+        store.record_failures(
+            survey.name, [Failure(id_str, STAGE, error.reason, str(error)) for id_str, error in failed.items()]
+        )
+    return Counts(n_in=len(chunk.ids), done=len(table), failed=len(failed)).balanced(f"shard {path.name}")
 
 
 def finish(plan_: ShardPlan, counts: Counts) -> ShardSummary:
@@ -252,6 +241,25 @@ def _header(chunk: ShardChunk, survey: Survey) -> ShardHeader:
     )
 
 
+def _write(chunk: ShardChunk, survey: Survey, table: pl.DataFrame) -> None:
+    with closing(ShardImages(_ingested(table), survey.image_recipe(chunk.pixels), chunk.codec)) as images:
+        write_shard(
+            Path(chunk.folder) / chunk.file,
+            _header(chunk, survey),
+            images=images,
+            votes=table.select(survey.tree.answers).to_numpy().astype(np.int32),
+            ids=table["id_str"].to_list(),
+            ra=_floats(table["ra"]),
+            dec=_floats(table["dec"]),
+            pixscale=_shard_pixscale(survey, table, chunk.pixels),
+        )
+
+
+def _ingested(table: pl.DataFrame) -> list[IngestedImage]:
+    rows = table.select("id_str", "path", "member", "sha256").iter_rows()
+    return [IngestedImage(id_str, ImagePlace(path, member), sha256) for id_str, path, member, sha256 in rows]
+
+
 def _written(chunk: ShardChunk, survey: Survey) -> ShardEntry | None:
     """The finished shard's entry, if it holds this very content."""
     return reusable(Path(chunk.folder) / chunk.file, _header(chunk, survey))
@@ -259,9 +267,9 @@ def _written(chunk: ShardChunk, survey: Survey) -> ShardEntry | None:
 
 def _shard_pixscale(survey: Survey, table: pl.DataFrame, pixels: int) -> NDArray[np.float64]:
     """Arcsec per pixel in the shard: the field of view is the survey's, over fewer or more pixels."""
-    if survey.cutout is None:
+    if survey.pixels is None:
         return np.full(len(table), np.nan)
-    return _floats(table["pixscale"]) * survey.cutout.pixels / pixels
+    return _floats(table["pixscale"]) * survey.pixels / pixels
 
 
 def _floats(column: pl.Series) -> NDArray[np.float64]:

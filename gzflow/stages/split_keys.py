@@ -43,7 +43,8 @@ def canonical_cells(members: pl.DataFrame, survey_name: str) -> pl.DataFrame:
     members
         ``survey``, ``id_str``, ``object``, and in degrees ``ra``, ``dec``, as `gzflow.catalog.objects.linked` gives.
     """
-    own = cells(*(members[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("ra", "dec")))
+    ra, dec = (members[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("ra", "dec"))
+    own = cells(ra, dec)
     placed = members.with_columns(pl.Series("cell", own, dtype=pl.Int64)).filter(pl.col("cell") >= 0)
     chosen = placed.with_columns(pl.col("cell").min().over("object"))
     return chosen.filter(pl.col("survey") == survey_name).select("id_str", "cell")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from flows import cli_acquire, cli_finetune, cli_import, cli_models, cli_stack
+from flows import cli_acquire, cli_finetune, cli_import, cli_models, cli_stack, cli_survey
 from flows.cli_options import (
     CatalogOption,
     EpochsOption,
@@ -274,6 +274,7 @@ app.command(rich_help_panel=MODELS)(cli_models.promote)
 app.command(rich_help_panel=MODELS)(cli_models.rollback)
 app.command(rich_help_panel=MODELS)(cli_models.models)
 app.command(rich_help_panel=MODELS)(cli_models.compare)
+app.add_typer(cli_survey.app, name="survey", rich_help_panel=LOOK)
 app.command(rich_help_panel=STACK)(cli_stack.up)
 app.command(rich_help_panel=STACK)(cli_stack.down)
 

@@ -131,11 +131,9 @@ def test_other_commands_are_stopped_too(rings: Path, started: Started, command: 
         process.terminate()
         assert process.stdout is not None
         said = process.stdout.read()
-        # Before Python has read the command the signal's own effect, which a shell shows as 143 too; 1 in the rare case
-        # that it strikes while Prefect's server is being started.
-        code = process.wait(60)
-        assert code in {143, -signal.SIGTERM, 0, 1}, said
-        assert code == 1 or "Traceback" not in said
+        # Before Python has read the command the signal's own effect, which a shell shows as 143 too.
+        assert process.wait(60) in {143, -signal.SIGTERM, 0}, said
+        assert "Traceback" not in said
         assert left_after(process) == []
 
 

@@ -19,6 +19,7 @@ from gzflow.durable import write_bytes
 from gzflow.errors import SettingsError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
+from gzflow.stages import mosaics
 from gzflow.stages.counts import Counts
 from gzflow.stages.images import (
     changed_images,
@@ -52,7 +53,7 @@ class IngestSource:
     joins
         Second tables by the survey's name for them.
     images
-        Folders and ZIPs; none means the survey's cutout service.
+        Folders and ZIPs, or folders of tiles for a survey with ``[mosaic]``; none means its cutout service.
     retry_failed
         Ask again for galaxies whose answer was final: no coverage, refused, not an image.
     """
@@ -159,14 +160,17 @@ def check(source: IngestSource) -> Survey:
             problems.append(f"survey {survey.name} names no position columns, so no service can be asked")
         else:
             problems += services.problems(survey.cutout, survey.image.recipe)
+    elif not problems and mosaics.on_tiles(survey, source.images):
+        problems += mosaics.problems(survey, source.roots)
     elif not problems:
         try:
             image_files(source.roots)
         except SettingsError as error:
             problems += error.problems or [error.what]
-    if source.images and survey.archive is None and survey.catalog.image is None:
+    if source.images and not (survey.archive or survey.catalog.image or survey.mosaic):
         problems.append(
-            f"survey {survey.name} does not say where an image lies: add catalog.image or [archive] member to its TOML"
+            f"survey {survey.name} does not say where an image lies: add catalog.image, [archive] member or [mosaic]"
+            " to its TOML"
         )
     if problems:
         raise SettingsError(
@@ -241,13 +245,16 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
     state = dict(zip(ledger["id_str"], ledger["state"], strict=True))
     # A service's final answer stays unless it is asked for again; files cost nothing to look at once more.
     final = {"no-coverage", "failed"} if not (source.retry_failed or source.images) else set()
-    finished = {i for i in galaxies if state.get(i) == "done"} - changed_images(source.roots, named, ledger)
+    tiled = mosaics.on_tiles(survey, source.images)
+    changed = set() if tiled else changed_images(source.roots, named, ledger)
+    finished = {i for i in galaxies if state.get(i) == "done"} - changed
     given_up = {i for i in galaxies if state.get(i) in final}
     to_do = [i for i in galaxies if i not in finished and i not in given_up]
-    chunks = tuple(
-        IngestChunk(source.survey, source.roots, tuple(part))
-        for part in (to_do[start : start + chunk] for start in range(0, len(to_do), chunk))
-    )
+    parts: Iterable[Sequence[str]] = (to_do[start : start + chunk] for start in range(0, len(to_do), chunk))
+    if tiled:
+        with CatalogStore(settings.catalog_url) as store:
+            parts = tuple(mosaics.chunks(survey, source.roots, to_do, store, settings))
+    chunks = tuple(IngestChunk(source.survey, source.roots, tuple(part)) for part in parts)
     counts = Counts(n_in=len(finished) + len(given_up), done=len(finished), reused=len(finished), failed=len(given_up))
     return IngestPlan(chunks, counts)
 
@@ -256,10 +263,17 @@ def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:
     """Counts of one chunk after finding or fetching its images; running it again asks only for what is missing."""
     survey = load_survey(chunk.survey)
     with CatalogStore(settings.catalog_url) as store:
-        # What a killed run fetched is not asked for again; files are simply read once more.
-        present = set() if chunk.images else set(store.cutouts(survey.name, states=["done"], ids=chunk.ids)["id_str"])
+        # What a killed run fetched or cut is not made again; files are simply read once more.
+        tiled = mosaics.on_tiles(survey, chunk.images)
+        in_place = bool(chunk.images) and not tiled
+        present = set() if in_place else set(store.cutouts(survey.name, states=["done"], ids=chunk.ids)["id_str"])
         rows = store.galaxies(survey.name, ids=[i for i in chunk.ids if i not in present]).to_dicts()
-        batches = from_files(survey, rows, chunk.images) if chunk.images else from_service(survey, rows, settings)
+        if tiled:
+            batches = mosaics.from_tiles(survey, rows, chunk.images, settings)
+        elif in_place:
+            batches = from_files(survey, rows, chunk.images)
+        else:
+            batches = from_service(survey, rows, settings)
         tally = Counts(n_in=len(present), done=len(present), reused=len(present))
         for records in batches:
             tally += write_ledger(store, survey.name, records)
@@ -270,7 +284,8 @@ def finish(source: IngestSource, settings: Settings) -> IngestSummary:
     """The accounting of the whole survey as the store now has it: all its catalog files together."""
     survey = load_survey(source.survey)
     with CatalogStore(settings.catalog_url) as store:
-        unclaimed = settle_claims(store, survey.name, source.roots)
+        tiled = mosaics.on_tiles(survey, source.images)
+        unclaimed = () if tiled else settle_claims(store, survey.name, source.roots)
         states = store.counts(survey.name)
         failures = store.failures(survey.name)
         files = [json.loads(counts) for counts in store.ingests(survey.name)["counts"]]

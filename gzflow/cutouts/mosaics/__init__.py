@@ -1,0 +1,20 @@
+"""Cutouts from folders of FITS tiles with a WCS."""
+
+from gzflow.cutouts.mosaics.cut import cut, cut_bands, native_side
+from gzflow.cutouts.mosaics.index import NOWHERE, Places, TileIndex
+from gzflow.cutouts.mosaics.opened import opened
+from gzflow.cutouts.mosaics.picture import encoded, picture_on_tile
+from gzflow.cutouts.mosaics.tile import Tile
+
+__all__ = [
+    "NOWHERE",
+    "Places",
+    "Tile",
+    "TileIndex",
+    "cut",
+    "cut_bands",
+    "encoded",
+    "native_side",
+    "opened",
+    "picture_on_tile",
+]

@@ -33,6 +33,7 @@ _CUTOUTS = {
     "id_str": _TEXT, "state": _TEXT, "path": _TEXT, "member": _TEXT, "source": _TEXT, "bytes": _WHOLE,
     "sha256": _TEXT, "reason": _TEXT, "detail": _TEXT, "attempts": _WHOLE,
 }  # fmt: skip
+_TIMES = {"updated": _TEXT, "rows": _WHOLE, "images": _WHOLE, "bytes": _WHOLE, "attempts": _WHOLE}
 _FAILURES = {"survey": _TEXT, "stage": _TEXT, "id_str": _TEXT, "reason": _TEXT, "detail": _TEXT, "at": _TEXT}
 _INGESTS = {"survey": _TEXT, "source": _TEXT, "counts": _TEXT, "at": _TEXT}
 _CROSSMATCHES = {
@@ -246,6 +247,28 @@ class CatalogStore:
         """
         where = [] if states is None else [schema.cutouts.c.state.in_(list(states))]
         return self._rows(schema.cutouts, _CUTOUTS, survey_name, ids, *where)
+
+    @_patient
+    def cutout_times(self, survey_name: str, latest: int = 10_000) -> pl.DataFrame:
+        """How fast the ledger grew: ``updated`` (UTC, to the second), ``rows``, ``images``, ``bytes`` of those images,
+        ``attempts``; one row for each second in which something was written, the oldest of the `latest` first.
+        """  # noqa: D205
+        columns = schema.cutouts.c
+        query = (
+            select(
+                columns.updated,
+                func.count().label("rows"),
+                func.count(columns.bytes).label("images"),
+                func.sum(columns.bytes).label("bytes"),
+                func.sum(columns.attempts).label("attempts"),
+            )
+            .where(columns.survey == survey_name)
+            .group_by(columns.updated)
+            .order_by(columns.updated.desc())
+            .limit(latest)
+        )
+        with self._database.reading() as connection:
+            return self._database.frame(connection, query, _TIMES).sort("updated")
 
     @_patient
     def pending(self, survey_name: str) -> list[str]:

@@ -222,7 +222,7 @@ def _fits_header(content: bytes, start: int, what: str) -> tuple[dict[str, Any],
                 try:
                     header = fits.Header.fromstring(content[start:block])
                     return {key: header[key] for key in header if key not in {"COMMENT", "HISTORY", ""}}, block
-                except (ValueError, fits.VerifyError) as error:
+                except (ValueError, LookupError, fits.VerifyError) as error:
                     raise TruncatedImage(f"the FITS header is damaged: {error}", where=what) from error
     raise TruncatedImage(f"the FITS header does not end within {len(content):,} bytes", where=what)
 
@@ -233,7 +233,7 @@ def _fits_pixels(content: bytes, unit: int, header: dict[str, Any], data_start: 
     try:
         axes = [int(header[f"NAXIS{axis}"]) for axis in range(1, int(header["NAXIS"]) + 1)]
         item = abs(int(header["BITPIX"])) // 8
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise NotAnImage(f"a FITS header without the image's shape: {error}", where=what) from error
     if len(axes) not in {2, 3} or min(axes) < 1:
         raise NotAnImage(f"a FITS file with axes {axes}", where=what, expected="2 or 3 axes")
@@ -253,7 +253,8 @@ def _fits_pixels(content: bytes, unit: int, header: dict[str, Any], data_start: 
             warnings.simplefilter("ignore")
             with fits.open(BytesIO(content), memmap=False) as units:
                 data = units[unit].data
-    except (OSError, TypeError, ValueError) as error:
+    # Whatever a damaged header makes of astropy, the image is of no use.
+    except (OSError, TypeError, ValueError, LookupError, AttributeError, fits.VerifyError) as error:
         raise TruncatedImage(f"the FITS file does not decode: {error}", where=what) from error
     if data is None:
         raise NotAnImage("a FITS file without an image", where=what)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from io import BytesIO
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gzflow.cutouts.check import MAX_PIXELS, check_fits, check_image
+from gzflow.cutouts.check import MAX_PIXELS, check_fits, check_image, empty_share
 from gzflow.cutouts.formats import beginning, sniff
 from gzflow.cutouts.picture import read_picture
 from gzflow.errors import (
@@ -245,6 +246,67 @@ def test_unobserved_pixels_are_counted_per_band() -> None:
 def test_fits_without_an_image_is_refused(unit: fits.PrimaryHDU) -> None:
     with pytest.raises(NotAnImage):
         check_fits(fits_bytes(unit), shape=None, what="g")
+
+
+def extension(content: np.ndarray | None, kind: str = "image") -> bytes:
+    stream = BytesIO()
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=np.arange(5.0))])
+    second = table if kind == "table" else fits.ImageHDU(content)
+    fits.HDUList([fits.PrimaryHDU(), second]).writeto(stream)
+    return stream.getvalue()
+
+
+def test_fits_with_its_image_in_an_extension() -> None:
+    pixels = np.random.default_rng(3).normal(1, 0.1, (9, 7)).astype(np.float32)
+    content = extension(pixels)
+    np.testing.assert_array_equal(check_fits(content, shape=(1, 9, 7), what="a").pixels[0], pixels)
+    with pytest.raises(TruncatedImage):
+        check_fits(content[:-2880], shape=None, what="a")
+    with pytest.raises(TruncatedImage):
+        check_fits(content[: 2880 + 1000], shape=None, what="a")
+    with pytest.raises(NotAnImage, match="begins with a table"):
+        check_fits(extension(None, "table"), shape=None, what="a")
+    with pytest.raises(NotAnImage):
+        check_fits(extension(None), shape=None, what="a")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 1), st.integers(0, 8), st.integers(0, 33), st.sampled_from(b" 0123456789-+.='/\x00\xffTFE")
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_damaged_fits_headers_raise_only_our_errors(
+    changes: list[tuple[int, int, int, int]], in_extension: bool
+) -> None:
+    pixels = np.random.default_rng(3).normal(1, 0.1, (20, 20)).astype(np.float32)
+    content = bytearray(extension(pixels) if in_extension else unit_bytes(fits.PrimaryHDU(pixels)))
+    for block, card, at, value in changes:
+        content[(2880 * block + 80 * card + at) % len(content)] = value
+    with contextlib.suppress(CutoutError):
+        assert check_fits(bytes(content), shape=None, what="a").pixels.ndim == 3
+
+
+def unit_bytes(unit: fits.PrimaryHDU) -> bytes:
+    stream = BytesIO()
+    unit.writeto(stream)
+    return stream.getvalue()
+
+
+def test_the_share_of_empty_blocks() -> None:
+    sky = np.random.default_rng(3).integers(20, 60, (64, 64, 3), dtype=np.uint8)
+    assert empty_share(sky, 32) == 0
+    sky[:, :32] = 32
+    assert empty_share(sky, 32) == 0.5
+    assert empty_share(sky, 22) == 0
+    sky[0, 0] = 40  # a block with anything in it is not empty
+    assert empty_share(sky, 32) == pytest.approx(31 / 64)
+    assert empty_share(sky[:4], 32) == 0
 
 
 def test_sniffing_names_text_and_shows_its_beginning() -> None:

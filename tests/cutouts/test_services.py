@@ -98,6 +98,48 @@ def test_legacy_jpeg_request_asks_for_the_wanted_scale_and_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("release", "url"),
+    [
+        ("dr7", "http://skyservice.pha.jhu.edu/DR7/ImgCutout/getjpeg.aspx"),
+        ("DR8", "http://skyservice.pha.jhu.edu/DR8/ImgCutout/getjpeg.aspx"),
+        *[
+            (f"dr{n}", f"https://skyserver.sdss.org/dr{n}/SkyServerWS/ImgCutout/getjpeg")
+            for n in (12, 14, 16, 17, 18, 19)
+        ],
+    ],
+)
+def test_every_release_has_its_host_and_path(release: str, url: str) -> None:
+    spec = SDSS.model_copy(update={"options": {"release": release}})
+    assert problems(spec) == []
+    assert SERVICES["sdss"].request(spec, 1, 2, 0.4).url == url
+
+
+@pytest.mark.parametrize("release", ["dr6", "dr20", "17", "drx", ""])
+def test_releases_that_do_not_exist(release: str) -> None:
+    found = problems(SDSS.model_copy(update={"options": {"release": release, "opt": "GX"}}))
+    assert len(found) == 2
+    assert "dr7 to dr19" in found[0]
+    assert "other letters" in found[1]
+
+
+def test_sdss_as_fits_comes_in_sdss_pixels() -> None:
+    spec = FITS.model_copy(update={"options": {"format": "fits", "layer": "sdss", "bands": "gri"}, "pixels": 424})
+    assert problems(spec, "sdss") == []
+    request = SERVICES["legacysurvey"].request(spec, 1, 2, 0.2)
+    assert (request.params["pixscale"], request.width) == ("0.39600000", 215)  # 84.8 arcsec
+    assert SERVICES["legacysurvey"].request(spec, 1, 2, 1.0).width == 512
+
+
+def test_other_bands_than_asked_for_are_refused() -> None:
+    stream = BytesIO()
+    unit = fits.PrimaryHDU(np.random.default_rng(2).normal(0.01, 0.01, (3, 123, 123)).astype(np.float32))
+    unit.header["BANDS"] = "gri"
+    unit.writeto(stream)
+    with pytest.raises(Refused, match="the bands gri"):
+        interpreted(FITS, stream.getvalue())
+
+
+@pytest.mark.parametrize(
     ("pixscale", "size", "asked"),
     [
         (0.1, 162, 0.262),  # 42.4 arcsec: 161.8 native pixels

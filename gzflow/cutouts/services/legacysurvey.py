@@ -101,7 +101,15 @@ class LegacySurvey(Service):
             )
         if request.format == "fits":
             shape = (request.bands, request.height, request.width)
-            return check_fits(reply.content, shape=shape, what=request.where).pixels
+            image = check_fits(reply.content, shape=shape, what=request.where)
+            if image.bands not in {"", request.params["bands"]}:
+                raise Refused(
+                    f"the viewer delivered the bands {image.bands}",
+                    where=request.where,
+                    expected=request.params["bands"],
+                    fix="ask for bands, in an order, that the layer has",
+                )
+            return image.pixels
         try:
             pixels = check_image(reply.content, size=(request.width, request.height), what=request.where).pixels
         except BlankImage as error:

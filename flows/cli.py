@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from flows import cli_acquire, cli_finetune, cli_import, cli_models, cli_stack, cli_survey
+from flows import cli_acquire, cli_finetune, cli_import, cli_models, cli_stack, cli_status, cli_survey
 from flows.cli_options import (
     CatalogOption,
     EpochsOption,
@@ -222,34 +222,6 @@ def demo(
 
 
 @app.command(rich_help_panel=LOOK)
-def status(survey: Annotated[str | None, typer.Argument(help="One survey. Empty: all in the store.")] = None) -> None:
-    """What is in the store, the shards and the predictions."""
-    from gzflow.stages.status import status as look
-
-    settings = Settings.load()
-    if survey is not None and survey.endswith(".toml"):
-        survey = load_survey(survey).name
-    found = look(settings, survey)
-    if not found:
-        out.print(
-            f"nothing ingested yet under {settings.home}" if survey is None else f"no survey {survey} in the store"
-        )
-        return
-    table = Table("survey", "galaxies", "images", "to do", "no coverage", "failed", box=None)
-    for row in found:
-        numbers = [row.galaxies, *(row.images[state] for state in ("done", "to-do", "no-coverage", "failed"))]
-        table.add_row(row.survey, *(f"{number:,}" for number in numbers))
-    out.print(table)
-    for row in found:
-        for kind, sets in (("shards", row.shards), ("predictions", row.predictions)):
-            for name, n in sets.items():
-                out.print(f"{row.survey}: {kind} {name}, {n:,} galaxies", markup=False)
-    for row in found:
-        for reason, n in row.reasons.items():
-            out.print(f"{row.survey}: {n:,} {reason}; see {settings.reports(row.survey) / 'failures.csv'}")
-
-
-@app.command(rich_help_panel=LOOK)
 def surveys() -> None:
     """The shipped surveys."""
     table = Table("name", "survey", "questions", "answers", "images", "licence", box=None)
@@ -274,6 +246,7 @@ app.command(rich_help_panel=MODELS)(cli_models.promote)
 app.command(rich_help_panel=MODELS)(cli_models.rollback)
 app.command(rich_help_panel=MODELS)(cli_models.models)
 app.command(rich_help_panel=MODELS)(cli_models.compare)
+app.command(rich_help_panel=LOOK)(cli_status.status)
 app.add_typer(cli_survey.app, name="survey", rich_help_panel=LOOK)
 app.command(rich_help_panel=STACK)(cli_stack.up)
 app.command(rich_help_panel=STACK)(cli_stack.down)

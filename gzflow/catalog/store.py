@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, inspect, or_, select
+from sqlalchemy import BigInteger, Connection, Select, Table, and_, cast, delete, func, insert, inspect, or_, select
 
 from gzflow.catalog import schema
 from gzflow.catalog.database import BATCH, IDS, Database
@@ -259,7 +259,7 @@ class CatalogStore:
                 columns.updated,
                 func.count().label("rows"),
                 func.count(columns.bytes).label("images"),
-                func.sum(columns.bytes).label("bytes"),
+                cast(func.sum(columns.bytes), BigInteger).label("bytes"),
                 func.sum(columns.attempts).label("attempts"),
             )
             .where(columns.survey == survey_name)

@@ -9,8 +9,10 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from gzflow.catalog.store import CatalogStore
+from gzflow.durable import replacing
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST
+from gzflow.stages.pace import Pace, latest_pace
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class SurveyStatus:
         Galaxies by the state of their cutout.
     reasons
         Failures by reason.
+    pace
+        Of the latest run over its images; None where the ledger is too short to tell.
     shards
         Galaxies in each finished shard set, by the set's name.
     predictions
@@ -35,6 +39,12 @@ class SurveyStatus:
     reasons: dict[str, int] = field(default_factory=dict)
     shards: dict[str, int] = field(default_factory=dict)
     predictions: dict[str, int] = field(default_factory=dict)
+    pace: Pace | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until no image is to do, at that pace."""
+        return self.pace.seconds(self.images["to-do"]) if self.pace else None
 
 
 def status(settings: Settings, survey: str | None = None) -> list[SurveyStatus]:
@@ -47,6 +57,24 @@ def status(settings: Settings, survey: str | None = None) -> list[SurveyStatus]:
         return [_one(store, settings, name) for name in names]
 
 
+def export_failures(settings: Settings, survey: str, file: Path) -> int:
+    """Write the failure table of a survey as CSV, whole or not at all; how many rows it has.
+
+    Columns are ``survey, stage, id_str, reason, detail, at`` (UTC). Rows are sorted by stage, id and reason.
+
+    Raises
+    ------
+    StoreError
+        The survey was never ingested.
+    """
+    with CatalogStore(settings.catalog_url) as store:
+        store.galaxies(survey, ids=[])  # an unknown name is an error, and no empty table
+        failures = store.failures(survey)
+    with replacing(file) as temporary:
+        failures.write_csv(temporary)
+    return len(failures)
+
+
 def _one(store: CatalogStore, settings: Settings, survey: str) -> SurveyStatus:
     counts = store.counts(survey)
     failures = store.failures(survey)
@@ -57,6 +85,7 @@ def _one(store: CatalogStore, settings: Settings, survey: str) -> SurveyStatus:
         reasons=dict(sorted(failures["reason"].value_counts().iter_rows())) if len(failures) else {},
         shards=_sizes(settings.home / "shards" / survey),
         predictions=_sizes(settings.predictions(survey)),
+        pace=latest_pace(store.cutout_times(survey)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import warnings
 from typing import Any
 
@@ -28,6 +29,7 @@ from gzflow.cutouts.services.zipped import members
 from gzflow.errors import NoCoverage, NotAnImage, WrongSize
 from gzflow.recipe import CutoutSpec
 
+_LINEAR = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|LONPOLE|LATPOLE|EQUINOX|RADESYS")
 _ROUNDING = 1.5
 """Pixels by which a cutout's side may differ from the degrees that were asked for."""
 
@@ -129,18 +131,8 @@ def _refuse_other_size(image: CheckedFits, request: Request, what: str) -> None:
     """Raise where a cutout is no image of one band, or does not span the degrees that were asked for."""
     if len(image.pixels) != 1:
         raise WrongSize(f"the FITS image has {len(image.pixels)} planes", where=what, expected="one plane in each file")
-    from astropy.io import fits
-    from astropy.wcs import WCS, FITSFixedWarning
-    from astropy.wcs.utils import proj_plane_pixel_scales
-
-    cards = fits.Header({key: value for key, value in image.header.items() if len(key) <= 8})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(cards, naxis=2)
-    if not wcs.has_celestial:
-        raise NotAnImage("the FITS image does not say where on the sky it lies", where=what, expected="a celestial WCS")
+    across, up = _pixel_scales(image.header, what)
     height, width = image.pixels.shape[1:]
-    across, up = proj_plane_pixel_scales(wcs)
     asked = float(request.params["x"])
     if abs(width - asked / across) > _ROUNDING or abs(height - asked / up) > _ROUNDING:
         raise WrongSize(
@@ -148,6 +140,24 @@ def _refuse_other_size(image: CheckedFits, request: Request, what: str) -> None:
             where=what,
             expected=f"{asked * 3600:.2f} arcsec a side, {asked / across:.1f} x {asked / up:.1f} pixels",
         )
+
+
+def _pixel_scales(header: dict[str, Any], what: str) -> tuple[float, float]:
+    """Degrees per pixel along both axes, of the projection without its distortions."""
+    from astropy.io import fits
+    from astropy.wcs import WCS
+    from astropy.wcs.utils import proj_plane_pixel_scales
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            wcs = WCS(fits.Header({key: value for key, value in header.items() if _LINEAR.fullmatch(key)}), naxis=2)
+            across, up = proj_plane_pixel_scales(wcs) if wcs.has_celestial else (0.0, 0.0)
+        except (ValueError, TypeError) as error:
+            raise NotAnImage(f"the FITS image's WCS is damaged: {error}", where=what) from error
+    if not (0 < across < math.inf and 0 < up < math.inf):
+        raise NotAnImage("the FITS image does not say where on the sky it lies", where=what, expected="a celestial WCS")
+    return float(across), float(up)
 
 
 def _observed(image: CheckedFits) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from io import BytesIO
 
@@ -231,15 +232,18 @@ class HubbleLegacyArchive(Fitscut):
     def files(self, lookup: Request, reply: Reply) -> dict[str, str]:
         """From the columns Dataset and Spectral_Elt."""
         from astropy.io.votable import parse_single_table
+        from astropy.io.votable.exceptions import VOWarning
 
         if sniff(reply.content) != "XML":
             raise NotAnImage(
                 f"{sniff(reply.content)} where a VOTable should be: {beginning(reply.content)!r}", where=lookup.where
             )
         try:
-            table = parse_single_table(BytesIO(reply.content), verify="ignore").to_table()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                table = parse_single_table(BytesIO(reply.content), verify="ignore").to_table()
             names, filters = ([str(value).strip() for value in table[key]] for key in ("Dataset", "Spectral_Elt"))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, VOWarning) as error:
             raise NotAnImage(f"the VOTable cannot be read: {error}", where=lookup.where) from error
         return {band.lower(): name for name, band in reversed(list(zip(names, filters, strict=True))) if name}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def members(content: bytes, what: str) -> Iterator[tuple[str, bytes]]:
                 with archive.open(entry) as member:
                     # zipfile stops at the size in the directory, and compares the checksum there.
                     yield entry.filename, member.read(entry.file_size + 1)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, struct.error) as error:
         raise TruncatedImage(
             f"the ZIP is damaged: {error}", where=what, expected="a complete file", fix="download it again"
         ) from error

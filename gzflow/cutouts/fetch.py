@@ -8,43 +8,43 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import cv2
-import httpx
 
-from gzflow import __version__
-from gzflow.cutouts.breaker import Breaker
+from gzflow.cutouts.attempts import Attempts
 from gzflow.cutouts.check import check_image
+from gzflow.cutouts.formats import sniff
+from gzflow.cutouts.host import Hosts, headers
+from gzflow.cutouts.keeping import Keeper
 from gzflow.cutouts.naming import cutout_path
-from gzflow.cutouts.politeness import Limiter, RateLimiter, backoff
+from gzflow.cutouts.politeness import backoff
 from gzflow.cutouts.rgb import RECIPES, resized
-from gzflow.cutouts.services import SERVICES, Pixels, Reply, Request, problems
-from gzflow.durable import write_bytes
+from gzflow.cutouts.services import SERVICES, Reply, Request, problems
 from gzflow.errors import (
     CutoutError,
     DuplicateIds,
     NoCoverage,
     NotAnImage,
-    RateLimited,
-    ServiceUnavailable,
     SurveyError,
     TransientCutoutError,
     TruncatedImage,
-    WrongSize,
 )
 from gzflow.recipe import CutoutSpec
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES = 64 * 2**20
-_LONGEST_PAUSE_S = 3600.0
 # Web pages with status 200 and bodies that end early are made by proxies, maintenance and broken connections, so they
 # are asked for again; what a service says about a galaxy itself is final.
 _WORTH_ASKING_AGAIN = (TransientCutoutError, TruncatedImage, NotAnImage)
+_GALAXIES_A_CONNECTION = 4
+"""In hand at a time: while one is on its way, others are decoded, or wait before they ask again."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Fetched:
     error
         None when there is a file.
     attempts
-        Requests for the galaxy's image; 0 when an existing file was reused or nothing was asked.
+        Requests for the galaxy's image, look-ups with them; 0 when an existing file was reused or nothing was asked.
     """
 
     id_str: str
@@ -95,12 +95,8 @@ async def fetch_cutouts(
     *,
     recipe_name: str = "as-delivered",
     contact: str | None = None,
-    limiter: Limiter | None = None,
-    concurrency: int = 8,
-    attempts: int = 5,
-    deadline_s: float = 120.0,
+    hosts: Hosts | None = None,
     backoff_s: float = 1.0,
-    give_up_after: int = 16,
     seed: int = 42,
     on_done: Callable[[Fetched], None] | None = None,
 ) -> list[Fetched]:
@@ -111,30 +107,22 @@ async def fetch_cutouts(
     targets
         Galaxies with different ids.
     spec
-        The service, its options, the size and the rate.
+        The service, its options, the size, and the manners: rate, connections, attempts, deadline, patience.
     folder
         Files go to ``folder/ab/<id>-<digest>.jpg`` or ``.png``; a valid one that is there already is reused.
     recipe_name
         How FITS becomes a picture.
     contact
         E-mail address or page for the User-Agent, so that a service's operator can write before blocking.
-    limiter
-        Permissions shared with other fetches from the same host; without one, ``spec.rate`` requests a second.
-    concurrency
-        Requests on the way at a time.
-    attempts
-        Requests per galaxy, at most, while the service is in trouble or its answers are damaged.
-    deadline_s
-        Seconds per galaxy from its first request to its last; one request may take half of it.
+    hosts
+        Rates, breakers and connections shared with other fetches of this event loop; without them, its own.
     backoff_s
-        The wait after attempt k is uniform in 0 .. min(30 s, backoff_s 2^(k-1)), and at least what Retry-After says.
-    give_up_after
-        When so many galaxies in a row meet a service that fails, the rest is not asked for and stays to-do.
+        The wait after attempt k is uniform in 0 .. min(30 s, backoff_s 2^(k-1)); a Retry-After is kept by everyone.
     seed
         Of the jitter, together with each id.
     on_done
-        Called in the event loop's thread as each galaxy ends, so that a ledger can be written while the rest runs; what
-        it raises stops everything.
+        Called in the event loop's thread as each galaxy ends and its file is on disk, so that a ledger can be written
+        while the rest runs; what it raises stops everything.
 
     Raises
     ------
@@ -146,42 +134,35 @@ async def fetch_cutouts(
         A file cannot be written. Files written before are whole.
     """
     _refuse_bad_plan(targets, spec, recipe_name)
-    headers = {"User-Agent": _user_agent(contact), "Accept": "image/*, application/fits;q=0.9, */*;q=0.1"}
     results: list[Fetched | None] = [None] * len(targets)
     waiting = iter(enumerate(targets))
-    async with httpx.AsyncClient(
-        headers=headers,
-        limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-        timeout=httpx.Timeout(deadline_s / 2, connect=min(15.0, deadline_s / 2)),
-        follow_redirects=True,
-    ) as client:
-        fetcher = _Fetcher(
-            client=client,
-            spec=spec,
-            folder=folder,
-            recipe_name=recipe_name,
-            limiter=limiter,
-            attempts=attempts,
-            deadline_s=deadline_s,
-            backoff_s=backoff_s,
-            breaker=Breaker(give_up_after),
-            seed=seed,
-        )
+    started = time.monotonic()
+
+    def settle(ended: Sequence[tuple[int, Fetched]]) -> None:
+        for at, fetched in ended:
+            results[at] = fetched
+            if on_done is not None:
+                on_done(fetched)
+
+    async with AsyncExitStack() as stack:
+        shared = hosts if hosts is not None else await stack.enter_async_context(Hosts())
+        fetcher = _Fetcher(shared, spec, folder, recipe_name, headers(contact), backoff_s, seed)
+        keeper: Keeper[tuple[int, Fetched]] = Keeper(settle)
 
         async def work() -> None:
             for at, target in waiting:
-                results[at] = fetched = await fetcher.fetch(target)
-                if on_done is not None:
-                    on_done(fetched)
+                fetched, content = await fetcher.fetch(target)
+                if content is not None and fetched.path is not None:
+                    await keeper.keep(fetched.path, content, (at, fetched))
+                else:
+                    settle([(at, fetched)])
 
-        started = time.monotonic()
-        workers = [asyncio.create_task(work()) for _ in range(max(1, min(concurrency, len(targets))))]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        async def fetch_all() -> None:
+            many = min(spec.connections * _GALAXIES_A_CONNECTION, len(targets))
+            await _together([work() for _ in range(many)])
+            await keeper.close()
+
+        await _together([fetch_all(), keeper.run()])
     done = [fetched for fetched in results if fetched is not None]
     _report(done, time.monotonic() - started)
     return done
@@ -192,110 +173,97 @@ class _Fetcher:
 
     def __init__(
         self,
-        *,
-        client: httpx.AsyncClient,
+        hosts: Hosts,
         spec: CutoutSpec,
         folder: Path,
         recipe_name: str,
-        limiter: Limiter | None,
-        attempts: int,
-        deadline_s: float,
+        headers: dict[str, str],
         backoff_s: float,
-        breaker: Breaker,
         seed: int,
     ) -> None:
-        self._client = client
+        self._hosts = hosts
         self._spec = spec
         self._service = SERVICES[spec.service]
         self._folder = folder
         self._recipe_name = recipe_name
-        # Pauses that a service asks for are kept by our own limiter, also beside a foreign one.
-        self._gate = limiter if isinstance(limiter, RateLimiter) else RateLimiter(spec.rate)
-        self._foreign = None if isinstance(limiter, RateLimiter) else limiter
-        self._attempts = attempts
-        self._deadline_s = deadline_s
+        self._headers = headers
         self._backoff_s = backoff_s
-        self._breaker = breaker
         self._seed = seed
 
-    async def fetch(self, target: Target) -> Fetched:
-        """How one galaxy ended; never raises a CutoutError."""
-        tries = _Tries(self._attempts, self._deadline_s)
+    async def fetch(self, target: Target) -> tuple[Fetched, bytes | None]:
+        """How one galaxy ended, and what is yet to be written; never raises a CutoutError."""
+        tries = Attempts(self._spec.attempts, self._spec.deadline)
+        galaxy = _Galaxy(target, tries, random.Random(f"{self._seed}:{target.id_str}"))
         try:
-            request = self._service.request(self._spec, target.ra, target.dec, target.pixscale)
-            path = cutout_path(self._folder, target.id_str, request, self._recipe_name)
-            content = await asyncio.to_thread(_reusable, path, self._spec.pixels)
-            if content is None:
-                reply, pixels = await self._obtain(request, tries, random.Random(f"{self._seed}:{target.id_str}"))
-                content = await asyncio.to_thread(self._store, path, request, reply, pixels)
-                self._breaker.success()
+            path, wish, there = await asyncio.to_thread(self._look, target)
+            if there is not None:
+                return there, None
+            request = await self._request(galaxy, wish)
+            content, sha256 = await self._obtain(galaxy, request, lambda reply: self._picture(request, reply))
         except CutoutError as error:
             error.where = f"{target.id_str}: {error.where}" if error.where else target.id_str
-            if tries.made:
-                self._breaker.failure(error)
-            return Fetched(target.id_str, None, 0, None, error, tries.made)
-        return Fetched(target.id_str, path, len(content), hashlib.sha256(content).hexdigest(), None, tries.made)
+            return Fetched(target.id_str, None, 0, None, error, tries.made), None
+        return Fetched(target.id_str, path, len(content), sha256, None, tries.made), content
 
-    async def _obtain(self, request: Request, tries: _Tries, rng: random.Random) -> tuple[Reply, Pixels]:
-        doubtful = True
+    def _look(self, target: Target) -> tuple[Path, Request, Fetched | None]:
+        """Where the file belongs, what to ask for, and the file of an earlier run if it is there and good."""
+        request = self._service.request(self._spec, target.ra, target.dec, target.pixscale)
+        path = cutout_path(self._folder, target.id_str, request, self._recipe_name)
+        content = _reusable(path, self._spec.pixels)
+        if content is None:
+            return path, request, None
+        return path, request, Fetched(target.id_str, path, len(content), _sha256(content), None, 0)
+
+    async def _request(self, galaxy: _Galaxy, wish: Request) -> Request:
+        """The request for the image, after the look-up that some services need."""
+        place = (self._spec, galaxy.target.ra, galaxy.target.dec, galaxy.target.pixscale)
+        lookup = self._service.preparation(*place)
+        if lookup is None:
+            return wish
+        return await self._obtain(galaxy, lookup, lambda reply: self._service.prepared(*place, reply))
+
+    def _picture(self, request: Request, reply: Reply) -> tuple[bytes, str]:
+        """The file's content and its checksum: a picture of the wanted size as it came, anything else as a PNG."""
+        pixels = self._service.interpret(request, reply)
+        side = self._spec.pixels
+        content = reply.content
+        if sniff(content) not in {"JPEG", "PNG"} or pixels.shape[:2] != (side, side):
+            picture = pixels if pixels.dtype == "uint8" else RECIPES[self._recipe_name](pixels)
+            content = cv2.imencode(".png", resized(picture, side)[..., ::-1])[1].tobytes()
+        return content, _sha256(content)
+
+    async def _obtain(self, galaxy: _Galaxy, request: Request, judge: Callable[[Reply], T]) -> T:
+        """What `judge` makes of an answer, asked for again while that may help."""
+        tries, doubtful = galaxy.tries, True
         while True:
-            self._breaker.check(request)
-            await self._permission(tries, request)
-            tries.start()
-            status = 0
-            try:
-                reply = await self._get(request, tries)
+            status, before = 0, tries.made
+
+            def judged(reply: Reply) -> T:
+                nonlocal status
                 status = reply.status
-                return reply, await asyncio.to_thread(self._service.interpret, request, reply)
+                return judge(reply)
+
+            try:
+                return await self._ask(galaxy, request, judged)
             except _WORTH_ASKING_AGAIN as error:
+                if tries.made == before:  # nobody was asked: the host is left alone
+                    raise
                 trouble = error
-            wish = getattr(trouble, "retry_after", None) or 0.0
-            self._gate.pause(min(wish, _LONGEST_PAUSE_S))
             if doubtful and (second := self._service.second_opinion(request, status)):
-                doubtful = not await self._shows_something(request, second, tries)
-            wait = max(wish, backoff(tries.made, rng, base_s=self._backoff_s))
-            if not tries.may_wait(wait):
+                doubtful = not await self._shows_something(galaxy, request, second)
+            wait = backoff(tries.made, galaxy.rng, base_s=self._backoff_s)
+            wish = getattr(trouble, "retry_after", None) or 0.0
+            if wish > self._spec.patience or not tries.may_wait(wait):
                 trouble.fix = trouble.fix or f"run again later: {tries.made} attempts in {tries.elapsed:.1f} s failed"
                 raise trouble
             log.debug("asking again in %.1f s: %s", wait, trouble.what)
             await asyncio.sleep(wait)
 
-    async def _permission(self, tries: _Tries, request: Request) -> None:
-        if self._gate.pause_left > tries.left:
-            raise RateLimited(
-                f"{request.host} asked for a pause of {self._gate.pause_left:.0f} s more",
-                where=request.where,
-                fix="run again later: what is done stays done",
-            )
-        await self._gate.acquire()
-        if self._foreign is not None:
-            await self._foreign.acquire()
+    async def _ask(self, galaxy: _Galaxy, request: Request, judge: Callable[[Reply], T]) -> T:
+        host = self._hosts.of(request.host, self._spec)
+        return await host.ask(request, self._headers, galaxy.tries, galaxy.target.id_str, judge)
 
-    async def _get(self, request: Request, tries: _Tries) -> Reply:
-        limit = min(self._deadline_s / 2, tries.left)
-        content = bytearray()
-        try:
-            async with (
-                asyncio.timeout(limit),
-                self._client.stream("GET", request.url, params=dict(request.params)) as answer,
-            ):
-                async for piece in answer.aiter_bytes():
-                    content += piece
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise WrongSize(f"the answer exceeds {MAX_ANSWER_BYTES:,} bytes", where=request.where)
-                headers = {name.lower(): value for name, value in answer.headers.items()}
-                return Reply(answer.status_code, bytes(content), headers, answer.reason_phrase)
-        except TimeoutError as error:
-            raise ServiceUnavailable(
-                f"no complete answer within {limit:.1f} s ({len(content):,} bytes came)", where=request.where
-            ) from error
-        except httpx.HTTPError as error:
-            raise ServiceUnavailable(
-                f"the connection failed after {len(content):,} bytes: {error or type(error).__name__}",
-                where=request.where,
-            ) from error
-
-    async def _shows_something(self, request: Request, second: Request, tries: _Tries) -> bool:
+    async def _shows_something(self, galaxy: _Galaxy, request: Request, second: Request) -> bool:
         """Whether a small picture of the same field is good; False where it failed too, and nothing is known.
 
         Raises
@@ -303,9 +271,10 @@ class _Fetcher:
         NoCoverage
             The picture is empty, so there is nothing to deliver.
         """
-        await self._permission(tries, second)
         try:
-            await asyncio.to_thread(self._service.interpret, second, await self._get(second, tries))
+            # Beside the attempts at the image itself.
+            once = replace(galaxy, tries=Attempts(1, galaxy.tries.left))
+            await self._ask(once, second, lambda reply: self._service.interpret(second, reply))
         except NoCoverage as error:
             raise NoCoverage(
                 "no images of this place: FITS is answered with HTTP 500, and the service's picture of it is empty",
@@ -316,38 +285,14 @@ class _Fetcher:
             return False
         return True
 
-    def _store(self, path: Path, request: Request, reply: Reply, pixels: Pixels) -> bytes:
-        content = reply.content
-        if request.format == "fits":
-            picture = resized(RECIPES[self._recipe_name](pixels), self._spec.pixels)
-            content = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-        write_bytes(path, content)
-        return content
 
+@dataclass(frozen=True)
+class _Galaxy:
+    """One target on its way."""
 
-class _Tries:
-    """Attempts and time of one galaxy; the clock starts with the first request, not in the queue before it."""
-
-    def __init__(self, most: int, deadline_s: float) -> None:
-        self.made = 0
-        self._most = most
-        self._deadline_s = deadline_s
-        self._started: float | None = None
-
-    def start(self) -> None:
-        self.made += 1
-        self._started = self._started or time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        return 0.0 if self._started is None else time.monotonic() - self._started
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self._deadline_s - self.elapsed)
-
-    def may_wait(self, seconds: float) -> bool:
-        return self.made < self._most and seconds < self.left
+    target: Target
+    tries: Attempts
+    rng: random.Random
 
 
 def _refuse_bad_plan(targets: Sequence[Target], spec: CutoutSpec, recipe_name: str) -> None:
@@ -377,9 +322,19 @@ def _reusable(path: Path, pixels: int) -> bytes | None:
     return content
 
 
-def _user_agent(contact: str | None) -> str:
-    text = "".join(character for character in contact or "" if " " <= character <= "~")
-    return f"gzflow/{__version__} (+{text or 'https://github.com/gzflow/gzflow'})"
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+async def _together(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all; the first error stops the others, and is raised when they have ended."""
+    tasks = [asyncio.create_task(job) for job in jobs]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _report(done: Sequence[Fetched], seconds: float) -> None:

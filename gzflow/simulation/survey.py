@@ -208,6 +208,7 @@ class SimulatedSurvey:
             f"pixels = {self.pixels}",
             f"pixscale = {json.dumps(self.rule)}",
             f"rate = {rate!r}",
+            "patience = 5.0  # a server on the same machine that is gone does not come back by itself",
         ]
         if self.base.cutout is None:
             lines += ['service = "legacysurvey"', 'options = { layer = "ls-dr9", format = "jpeg" }']

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import polars as pl
 from gzflow.catalog.failure import Failure
 from gzflow.catalog.store import CatalogStore, CutoutRecord, State
 from gzflow.cutouts.archives import ImageFiles, ImagePlace, read_image
-from gzflow.cutouts.fetch import Fetched, Target, fetch_cutouts
+from gzflow.cutouts.exchange import begun, exchange
+from gzflow.cutouts.fetch import Fetched, Target
 from gzflow.cutouts.picture import read_picture
-from gzflow.cutouts.politeness import RateLimiter
 from gzflow.errors import CutoutError, MissingImage, NoCoverage, SettingsError, TransientCutoutError
 from gzflow.recipe import CutoutSpec, options_text
 from gzflow.settings import Settings
@@ -54,7 +54,7 @@ def _from_place(survey: Survey, id_str: str, place: ImagePlace) -> CutoutRecord:
 
 
 def from_service(survey: Survey, rows: Sequence[Mapping[str, Any]], settings: Settings) -> Iterable[list[CutoutRecord]]:
-    """Ledger rows of galaxies whose images the survey's service is asked for, politely and all at once."""
+    """Ledger rows of galaxies whose images the survey's service is asked for, politely; each batch is on disk."""
     spec = survey.cutout
     if spec is None:  # `check` refused this before any chunk was made
         raise SettingsError(f"survey {survey.name} has no cutout service", fix="give its images with --images")
@@ -63,17 +63,28 @@ def from_service(survey: Survey, rows: Sequence[Mapping[str, Any]], settings: Se
     targets = [
         Target(row["id_str"], row["ra"], row["dec"], row["pixscale"]) for row in rows if problems[row["id_str"]] is None
     ]
-    fetched = asyncio.run(
-        fetch_cutouts(
-            targets,
-            spec,
-            settings.cutouts(survey.name),
-            recipe_name=survey.image.recipe,
-            contact=settings.contact,
-            limiter=_limiter(spec.url or spec.service, spec.rate),
-        )
+    fetched = exchange().fetch(
+        targets,
+        spec,
+        settings.cutouts(survey.name),
+        recipe_name=survey.image.recipe,
+        contact=settings.contact,
     )
-    yield [_record(answer, spec) for answer in fetched]
+    with closing(fetched):
+        for batch in fetched:
+            yield [_record(answer, spec) for answer in batch]
+
+
+def given_up(survey: Survey) -> bool:
+    """Whether the survey's service failed for everyone for longer than its patience: asking soon is no use."""
+    running = begun()
+    return survey.cutout is not None and running is not None and running.given_up(survey.cutout)
+
+
+def forget_troubles() -> None:
+    """Believe in every service again: a new run asks for itself."""
+    if (running := begun()) is not None:
+        running.forget_troubles()
 
 
 def unaskable(row: Mapping[str, Any]) -> CutoutError | None:
@@ -144,12 +155,6 @@ def write_ledger(store: CatalogStore, survey: str, records: Sequence[CutoutRecor
 def image_files(images: tuple[str, ...]) -> ImageFiles:
     """One index a process, which chunks share; `gzflow.stages.ingest.read` clears it, so that a run sees new files."""
     return ImageFiles([Path(path) for path in images])
-
-
-@lru_cache(maxsize=64)
-def _limiter(host: str, rate: float) -> RateLimiter:  # noqa: ARG001
-    """One token bucket a host and process, shared by all chunks."""
-    return RateLimiter(rate)
 
 
 def changed_images(images: tuple[str, ...], named: Mapping[str, str | None], ledger: pl.DataFrame) -> set[str]:

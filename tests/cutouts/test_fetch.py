@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gzflow.cutouts import fetch as fetch_module
+from gzflow import __version__
+from gzflow.cutouts import host as host_module
 from gzflow.cutouts.check import check_image
 from gzflow.cutouts.fetch import Fetched, Target, fetch_cutouts
-from gzflow.cutouts.politeness import RateLimiter
+from gzflow.cutouts.host import Hosts
 from gzflow.cutouts.rgb import gzdecals, resized
 from gzflow.errors import (
     BadPixels,
@@ -46,9 +47,20 @@ def targets(n: int) -> list[Target]:
     return [Target(f"J{k:03}", k + 0.5, 1.0, 0.3) for k in range(n)]
 
 
+MANNERS = {"connections", "attempts", "deadline", "patience"}
+
+
 def fetched(targets: list[Target], spec: CutoutSpec, folder: Path, **options: object) -> list[Fetched]:
-    quick = {"backoff_s": 0.01, "deadline_s": 20.0}
-    return asyncio.run(fetch_cutouts(targets, spec, folder, **(quick | options)))
+    """Fetch with a breaker of its own, which gives up at once unless a test says otherwise."""
+    manners = {"deadline": 20.0, "patience": 0.0} | {key: options.pop(key) for key in MANNERS & options.keys()}
+    breaker = {key: options.pop(key) for key in {"give_up_after", "first_pause_s"} & options.keys()}
+
+    async def fetch() -> list[Fetched]:
+        async with Hosts(**breaker) as hosts:
+            polite = spec.model_copy(update=manners)
+            return await fetch_cutouts(targets, polite, folder, hosts=hosts, **({"backoff_s": 0.01} | options))
+
+    return asyncio.run(fetch())
 
 
 def files(folder: Path) -> list[Path]:
@@ -69,7 +81,7 @@ def test_pictures_are_kept_as_delivered(server, tmp_path: Path, service: str) ->
         assert check_image(content, size=(64, 64), what="").format == "JPEG"
         assert one.path.parent.parent == tmp_path
     assert len(files(tmp_path)) == 20
-    assert server.agents == {f"gzflow/{fetch_module.__version__} (+https://github.com/gzflow/gzflow)"}
+    assert server.agents == {f"gzflow/{__version__} (+https://github.com/gzflow/gzflow)"}
 
 
 def test_fits_becomes_a_picture_of_the_wanted_size(server, tmp_path: Path) -> None:
@@ -156,7 +168,7 @@ def test_fits_500_where_there_are_images_stays_to_do(server, tmp_path: Path) -> 
 def test_a_slow_drip_is_cut_off(server, tmp_path: Path) -> None:
     server.faults = {0: ["drip"]}
     started = time.monotonic()
-    results = fetched(targets(2), spec(server), tmp_path, deadline_s=0.6)
+    results = fetched(targets(2), spec(server), tmp_path, deadline=0.6)
     assert time.monotonic() - started < 2
     assert [one.state for one in results] == ["to-do", "done"]
     assert "no complete answer within" in str(results[0].error)
@@ -166,7 +178,7 @@ def test_a_slow_drip_is_cut_off(server, tmp_path: Path) -> None:
 def test_retry_after_is_kept_by_everyone(server, tmp_path: Path, as_date: bool) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=2.5), usegmt=True)
     server.faults = {0: [f"wait 429 {date if as_date else '1'}", "good"]}
-    results = fetched(targets(6), spec(server), tmp_path, concurrency=1)
+    results = fetched(targets(6), spec(server), tmp_path, connections=1, patience=60)
     assert [one.state for one in results] == ["done"] * 6
     gap = np.diff(server.times)
     assert gap[0] >= (1.0 if as_date else 0.99)  # a date has whole seconds
@@ -176,7 +188,7 @@ def test_retry_after_is_kept_by_everyone(server, tmp_path: Path, as_date: bool) 
 def test_a_wish_beyond_the_deadline_ends_the_galaxy_and_nobody_asks_meanwhile(server, tmp_path: Path) -> None:
     server.faults = {0: ["wait 503 3600"]}
     started = time.monotonic()
-    results = fetched(targets(5), spec(server), tmp_path, concurrency=1)
+    results = fetched(targets(5), spec(server), tmp_path, connections=1)
     assert time.monotonic() - started < 2
     assert len(server.times) == 1
     assert [one.state for one in results] == ["to-do"] * 5
@@ -188,14 +200,14 @@ def test_a_wish_beyond_the_deadline_ends_the_galaxy_and_nobody_asks_meanwhile(se
 def test_a_service_that_fails_for_everyone_is_left_alone(server, tmp_path: Path, caplog) -> None:
     server.faults = {k: ["503"] for k in range(2, 100)}
     with caplog.at_level(logging.WARNING):
-        results = fetched(targets(100), spec(server), tmp_path, concurrency=2, attempts=2, give_up_after=4)
+        results = fetched(targets(100), spec(server), tmp_path, connections=2, attempts=2, give_up_after=4)
     assert len(server.times) <= 2 + 2 * (4 + 2)
     assert [one.state for one in results] == ["done"] * 2 + ["to-do"] * 98
     last = results[-1]
     assert last.attempts == 0
-    assert "failed for 4 galaxies in a row" in str(last.error)
+    assert "fails for everyone" in str(last.error)
     assert "HTTP 503" in str(last.error)
-    assert "4 galaxies in a row failed" in caplog.text
+    assert "failed 4 times in a row: given up" in caplog.text
 
 
 def test_verdicts_about_galaxies_do_not_count_as_failing_service(server, tmp_path: Path) -> None:
@@ -243,36 +255,11 @@ def test_positions_that_cannot_be_asked_about(server, tmp_path: Path) -> None:
 
 def test_the_rate_and_the_concurrency_are_kept(server, tmp_path: Path) -> None:
     server.delay = 0.05
-    fetched(targets(30), spec(server), tmp_path / "a", concurrency=3)
+    fetched(targets(30), spec(server), tmp_path / "a", connections=3)
     assert server.most_at_once <= 3
     server.times.clear()
-    fetched(targets(15), spec(server, rate=50), tmp_path / "b", concurrency=8)
-    assert server.times[-1] - server.times[0] >= 0.9 * 14 / 50
-
-
-def test_one_limiter_for_two_threads_and_a_foreign_one(server, tmp_path: Path) -> None:
-    shared = RateLimiter(40)
-
-    async def both() -> None:
-        await asyncio.gather(
-            *(
-                asyncio.to_thread(fetched, targets(6), spec(server), tmp_path / name, limiter=shared)
-                for name in ("a", "b")
-            )
-        )
-
-    asyncio.run(both())
-    assert server.times[-1] - server.times[0] >= 0.9 * 11 / 40
-
-    class Counting:
-        calls = 0
-
-        async def acquire(self) -> None:
-            self.calls += 1
-
-    foreign = Counting()
-    fetched(targets(3), spec(server), tmp_path / "c", limiter=foreign)
-    assert foreign.calls == 3
+    fetched(targets(40), spec(server, rate=50), tmp_path / "b", connections=8)
+    assert server.times[-1] - server.times[0] >= 0.8 * 39 / 50
 
 
 def test_bad_plans_are_refused_before_anything_is_sent(server, tmp_path: Path) -> None:
@@ -291,19 +278,19 @@ def test_an_error_in_the_ledger_stops_everything(server, tmp_path: Path) -> None
 
     server.delay = 0.02
     with pytest.raises(OSError, match="disk full"):
-        fetched(targets(200), spec(server), tmp_path, on_done=full)
-    assert len(server.times) < 40
+        fetched(targets(1000), spec(server), tmp_path, on_done=full)
+    assert len(server.times) < 600
 
 
 def test_a_host_that_is_not_there(tmp_path: Path, server) -> None:
     gone = spec(server).model_copy(update={"url": "http://127.0.0.1:9"})
-    results = fetched(targets(4), gone, tmp_path, attempts=2, give_up_after=2, concurrency=1)
+    results = fetched(targets(4), gone, tmp_path, attempts=2, give_up_after=2, connections=1)
     assert all(isinstance(one.error, TransientCutoutError) for one in results)
     assert "the connection failed" in str(results[0].error)
 
 
 def test_an_answer_that_never_ends_is_cut(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_module, "MAX_ANSWER_BYTES", 500)
+    monkeypatch.setattr(host_module, "MAX_ANSWER_BYTES", 500)
     (one,) = fetched(targets(1), spec(server), tmp_path)
     assert isinstance(one.error, WrongSize)
     assert "exceeds 500 bytes" in str(one.error)

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from gzflow.catalog.columns import as_ids, header, near_matches, read_columns, resolve, without_missing
+from gzflow.catalog.columns import (
+    as_ids,
+    column_batches,
+    header,
+    near_matches,
+    read_columns,
+    resolve,
+    without_missing,
+)
 from gzflow.catalog.members import placeholders
 from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
 from gzflow.surveys.survey import Join, Survey
 
 
 @dataclass(frozen=True)
-class Assembled:
-    """Rows of the catalog file with the columns that the survey needs, in its spelling; ids and other text as written.
+class _Partner:
+    """A joined table: `frame` has the wanted columns and ``__key``, once each."""
+
+    join: Join
+    frame: pl.DataFrame
+
+
+class Assembly:
+    """A catalog file and the tables joined to it, as one table in the survey's spelling.
+
+    The joined tables are held in memory, only their wanted columns; the catalog file is read in slices.
+
+    Parameters
+    ----------
+    survey
+        Says which columns are needed.
+    path
+        The catalog file.
+    joins
+        Files of the survey's ``[[catalog.join]]`` tables, by their `table` name.
 
     Attributes
     ----------
-    frame
-        The columns; those of tables that were not given are NULL.
+    names
+        All columns of the slices; those of tables that were not given are NULL.
     notes
-        What was not given or not found.
-    """
-
-    frame: pl.DataFrame
-    notes: tuple[str, ...]
-
-
-def sql_columns(expression: str | float | None) -> list[str]:
-    """Columns that an SQL expression reads; none for a number."""
-    return pl.sql_expr(expression).meta.root_names() if isinstance(expression, str) else []
-
-
-def assembled(survey: Survey, path: Path, joins: Mapping[str, Path]) -> Assembled:
-    """Read the catalog file and the joined tables.
+        Which columns these are.
 
     Raises
     ------
@@ -45,9 +58,54 @@ def assembled(survey: Survey, path: Path, joins: Mapping[str, Path]) -> Assemble
     CatalogError
         A table that the survey does not know; ids that are floats or stand twice in a joined table.
     """
-    _refuse_unknown(survey, joins)
+
+    def __init__(self, survey: Survey, path: Path, joins: Mapping[str, Path]) -> None:
+        _refuse_unknown(survey, joins)
+        self._survey, self._path = survey, path
+        headers = {"": header(path)} | {join.table: header(joins[join.table]) for join in _given(survey, joins)}
+        places, self._empty = _places(survey, path, joins, headers)
+        _refuse_repeated(path, headers[""], places[""])
+        self._own = places[""]
+        self._partners = tuple(
+            _partner(join, joins[join.table], places[join.table], headers[join.table]) for join in _given(survey, joins)
+        )
+        absent = [join.table for join in survey.catalog.join if join.table not in joins]
+        self.notes = (
+            (f"table {' and '.join(absent)} was not given: no {', '.join(self._empty)}",) if self._empty else ()
+        )
+        self.names = tuple(name for table in places.values() for name in table) + self._empty
+
+    def batches(self, rows: int, only: Collection[str] | None = None) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
+        """At most `rows` rows at a time, ids and other text as written; and how many have no partner in which table.
+
+        The same rows again at each call; at least one frame. With `only`, at least these columns.
+        """
+        keys = {partner.join.id or self._survey.catalog.id for partner in self._partners}
+        names = {w: there for w, there in self._own.items() if only is None or w in only or w in keys}
+        for own in column_batches(self._path, names, rows):
+            frame, alone = own, {}
+            for partner in self._partners:
+                frame, alone[partner.join.table] = self._joined(frame, partner)
+            frame = without_missing(frame, self._survey.catalog.missing_values, self._survey.catalog.id)
+            yield frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in self._empty), alone
+
+    def _joined(self, frame: pl.DataFrame, partner: _Partner) -> tuple[pl.DataFrame, int]:
+        own = partner.join.id or self._survey.catalog.id
+        keyed = frame.with_columns(as_ids(frame[own], f"{self._path}, column {own!r}").alias("__key"))
+        merged = keyed.join(partner.frame, on="__key", how="left", maintain_order="left")
+        return merged.drop("__key", "__partner"), merged["__partner"].null_count()
+
+
+def sql_columns(expression: str | float | None) -> list[str]:
+    """Columns that an SQL expression reads; none for a number."""
+    return pl.sql_expr(expression).meta.root_names() if isinstance(expression, str) else []
+
+
+def _places(
+    survey: Survey, path: Path, joins: Mapping[str, Path], headers: Mapping[str, list[str]]
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    """(for each table: wanted column -> its name there; columns that stay empty)."""
     needed, optional = _wanted(survey)
-    headers = {"": header(path)} | {join.table: header(joins[join.table]) for join in _given(survey, joins)}
     absent = [join.table for join in survey.catalog.join if join.table not in joins]
     places: dict[str, dict[str, str]] = {table: {} for table in headers}
     problems, empty = [], []
@@ -75,17 +133,7 @@ def assembled(survey: Survey, path: Path, joins: Mapping[str, Path]) -> Assemble
             fix='give the table that the survey describes, or describe yours: a TOML with extends = "<survey>" that'
             " overrides the names",
         )
-    _refuse_repeated(path, headers[""], places[""])
-    frame = read_columns(path, places[""])
-    notes = []
-    if empty:
-        notes.append(f"table {' and '.join(absent)} was not given: no {', '.join(empty)}")
-    for join in _given(survey, joins):
-        frame, note = _joined(survey, frame, join, joins[join.table], places[join.table], headers[join.table])
-        notes += note
-    frame = without_missing(frame, survey.catalog.missing_values, survey.catalog.id)
-    frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in empty)
-    return Assembled(frame, tuple(notes))
+    return places, tuple(empty)
 
 
 def _refuse_unknown(survey: Survey, joins: Mapping[str, Path]) -> None:
@@ -123,7 +171,7 @@ def _wanted(survey: Survey) -> tuple[list[str], list[str]]:
     needed += [name for pair in survey.vote_columns() for name in pair if name]
     needed += [join.id for join in catalog.join if join.id]
     carried = [name for columns in survey.carried_columns().values() for name in columns]
-    optional = [*carried, *sql_columns(survey.cutout.pixscale if survey.cutout else None)]
+    optional = [*carried, *sql_columns(survey.pixscale)]
     if survey.archive is not None and catalog.image is None:
         mapping = survey.archive.mapping
         optional += mapping.also if mapping else placeholders(survey.archive.member)
@@ -131,14 +179,10 @@ def _wanted(survey: Survey) -> tuple[list[str], list[str]]:
     return needed, [name for name in dict.fromkeys(optional) if name not in needed]
 
 
-def _joined(
-    survey: Survey, frame: pl.DataFrame, join: Join, path: Path, places: dict[str, str], present: list[str]
-) -> tuple[pl.DataFrame, list[str]]:
-    names = {"__key": resolve([join.on], present)[join.on]} | places
-    table = read_columns(path, names)
-    table = table.with_columns(as_ids(table["__key"], f"{path}, column {join.on!r}")).filter(
-        pl.col("__key").is_not_null()
-    )
+def _partner(join: Join, path: Path, places: Mapping[str, str], present: list[str]) -> _Partner:
+    table = read_columns(path, {"__key": resolve([join.on], present)[join.on], **places})
+    table = table.with_columns(as_ids(table["__key"], f"{path}, column {join.on!r}"), __partner=True)
+    table = table.filter(pl.col("__key").is_not_null())
     repeated = table.filter(pl.col("__key").is_duplicated())["__key"].unique(maintain_order=True)
     if len(repeated):
         raise DuplicateIds(
@@ -147,9 +191,4 @@ def _joined(
             expected="one row an id",
             fix="keep one row of each",
         )
-    own = join.id or survey.catalog.id
-    keyed = frame.with_columns(as_ids(frame[own], f"column {own!r}").alias("__key"))
-    matched = int(keyed["__key"].is_in(table["__key"].to_list()).sum())
-    merged = keyed.join(table, on="__key", how="left", maintain_order="left").drop("__key")
-    alone = len(frame) - matched
-    return merged, [f"{alone:,} of {len(frame):,} rows have no partner in {join.table}"] if alone else []
+    return _Partner(join, table)

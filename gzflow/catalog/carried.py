@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import polars as pl
 
-from gzflow.catalog.columns import as_numbers, as_written
+from gzflow.catalog.columns import as_numbers
 from gzflow.surveys.survey import Survey
 
 
 def carried(survey: Survey, frame: pl.DataFrame) -> pl.Series:
     """``carried``: a JSON object a row, with the survey's `carry` entries as keys.
 
-    A column is kept under its name, as the type that all of its text has. A pattern becomes one array, in the order of
-    ``tree.answers`` (or of the questions), with null where there is no value: 37 debiased fractions take a tenth of
-    the space that they would take under 37 names.
+    A column is kept under its name, with the type it has in `frame`, where text has the type that all of the file's
+    text has. A pattern becomes one array, in the order of ``tree.answers`` (or of the questions), with null where there
+    is no value: 37 debiased fractions take a tenth of the space that they would take under 37 names.
     """
     entries = survey.carried_columns()
     if not entries:
         return pl.Series("carried", ["{}"] * len(frame), dtype=pl.String)
     values = pl.DataFrame(
         [
-            as_written(frame[columns[0]]).alias(entry) if columns == (entry,) else _array(frame, columns).alias(entry)
+            frame[columns[0]].alias(entry) if columns == (entry,) else _array(frame, columns).alias(entry)
             for entry, columns in entries.items()
         ]
     )

@@ -143,30 +143,11 @@ def as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     else:
         values = column.cast(pl.Float64, strict=False)
         unreadable = column.is_not_null() & values.is_null()
-    return _finite(values), unreadable
+    return finite(values), unreadable
 
 
-def as_written(column: pl.Series) -> pl.Series:
-    """Text as the type that all of it has: boolean, integer, float, else text.
-
-    Whole numbers that would change when written again (leading zeros, more than 63 bits) stay text.
-    """
-    if column.dtype.is_float():
-        return _finite(column)
-    if column.dtype != pl.String or column.null_count() == len(column):
-        return column
-    values = column.drop_nulls()
-    if values.str.to_lowercase().is_in(["true", "false"]).all():
-        return column.str.to_lowercase() == "true"
-    if values.str.contains(r"^-?(0|[1-9]\d*)$").all():
-        integers = column.cast(pl.Int64, strict=False)
-        return integers if integers.null_count() == column.null_count() else column
-    floats = column.cast(pl.Float64, strict=False)
-    exact = floats.null_count() == column.null_count() and not values.str.contains(r"^-?0\d").any()
-    return _finite(floats) if exact else column
-
-
-def _finite(column: pl.Series) -> pl.Series:
+def finite(column: pl.Series) -> pl.Series:
+    """A float column with NULL for NaN and the infinities."""
     return column.to_frame("v").select(pl.when(pl.col("v").is_finite()).then("v").alias(column.name)).to_series()
 
 

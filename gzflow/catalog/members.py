@@ -36,8 +36,8 @@ def rendered(pattern: str, values: Mapping[str, pl.Series]) -> pl.Series:
     return pl.DataFrame(columns).select(pl.concat_str([*parts, pl.lit(pattern[end:])])).to_series()
 
 
-def mapped(section: FileMapping, path: Path, keys: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-    """Columns `names` of a mapping file for each row of `keys`; NULL where the file does not know the galaxy.
+class ImageMapping:
+    """The mapping file of a survey's ``[archive.mapping]``, held in memory: which image belongs to which galaxy.
 
     Parameters
     ----------
@@ -45,8 +45,6 @@ def mapped(section: FileMapping, path: Path, keys: pl.DataFrame, names: list[str
         The survey's ``[archive.mapping]``.
     path
         The mapping file.
-    keys
-        Column ``id`` and those of ``section.also``, as text.
     names
         Wanted columns of the file.
 
@@ -55,29 +53,34 @@ def mapped(section: FileMapping, path: Path, keys: pl.DataFrame, names: list[str
     MissingColumns, DuplicateIds
         As their names say.
     """
-    wanted = [section.id, *section.also, *names]
-    present = header(path)
-    found = resolve(wanted, present)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise MissingColumns(
-            f"the mapping file lacks {len(missing)} column(s)",
-            where=str(path),
-            problems=[f"{name!r}{near_matches(name, present)}" for name in missing],
-            fix="give the mapping file that [archive.mapping] of the survey describes",
-        )
-    table = read_columns(path, {name: found[name] for name in dict.fromkeys(wanted)})
-    table = table.select(as_ids(table[name], f"{path}, column {name!r}") for name in table.columns)
-    table = table.rename({section.id: "id"}) if section.id != "id" else table
-    on = ["id", *section.also]
-    # A mapping may know a galaxy twice as long as both lines name the same image.
-    table = table.unique()
-    repeated = table.filter(pl.struct(on).is_duplicated() & pl.col("id").is_not_null())
-    if len(repeated):
-        raise DuplicateIds(
-            f"{repeated.select(on).n_unique():,} galaxies have several images in the mapping",
-            where=f"{path}, for example {', '.join(repeated['id'].unique(maintain_order=True).head(3))}",
-            expected=f"one line for each {' and '.join([section.id, *section.also])}",
-            fix="correct the mapping file, or name a further column in [archive.mapping] also",
-        )
-    return keys.join(table, on=on, how="left", maintain_order="left").select(names)
+
+    def __init__(self, section: FileMapping, path: Path, names: list[str]) -> None:
+        self.also, self.names = section.also, names
+        wanted = [section.id, *section.also, *names]
+        present = header(path)
+        found = resolve(wanted, present)
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise MissingColumns(
+                f"the mapping file lacks {len(missing)} column(s)",
+                where=str(path),
+                problems=[f"{name!r}{near_matches(name, present)}" for name in missing],
+                fix="give the mapping file that [archive.mapping] of the survey describes",
+            )
+        table = read_columns(path, {name: found[name] for name in dict.fromkeys(wanted)})
+        table = table.select(as_ids(table[name], f"{path}, column {name!r}") for name in table.columns)
+        table = table.rename({section.id: "id"}) if section.id != "id" else table
+        # A mapping may know a galaxy twice as long as both lines name the same image.
+        self._table = table.unique()
+        repeated = self._table.filter(pl.struct("id", *section.also).is_duplicated() & pl.col("id").is_not_null())
+        if len(repeated):
+            raise DuplicateIds(
+                f"{repeated.select('id', *section.also).n_unique():,} galaxies have several images in the mapping",
+                where=f"{path}, for example {', '.join(repeated['id'].unique(maintain_order=True).head(3))}",
+                expected=f"one line for each {' and '.join([section.id, *section.also])}",
+                fix="correct the mapping file, or name a further column in [archive.mapping] also",
+            )
+
+    def of(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Columns `names` for each row of `keys`: ``id`` and those of `also`, as text; NULL for unknown galaxies."""
+        return keys.join(self._table, on=["id", *self.also], how="left", maintain_order="left").select(self.names)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
 
-from gzflow.catalog.assemble import assembled, sql_columns
-from gzflow.catalog.carried import carried
-from gzflow.catalog.columns import as_ids, as_numbers, as_written
+from gzflow.catalog.assemble import Assembly
+from gzflow.catalog.catalog_file import CatalogFile
 from gzflow.catalog.failure import Failure
-from gzflow.catalog.members import mapped, placeholders, rendered
-from gzflow.catalog.votes import whole_votes
-from gzflow.errors import CatalogError, DuplicateIds, EmptyCatalog
+from gzflow.catalog.members import ImageMapping, placeholders
+from gzflow.catalog.part import CatalogPart, PartReader, typed_columns
+from gzflow.catalog.spool import CatalogSpool
+from gzflow.catalog.tally import Tally
+from gzflow.catalog.written import WrittenType
+from gzflow.errors import CatalogError
 from gzflow.surveys.survey import Survey
 
 log = logging.getLogger(__name__)
-STAGE = "catalog"
-MISSING_ID = "missing-id"
-"""Reason of a row that no id names; such a failure belongs to the file, not to a galaxy."""
+# Cells held at a time: some 200 MB of text, however many columns a survey needs.
+_CELLS = 3_000_000
+_MOST_ROWS, _FEWEST_ROWS = 250_000, 10_000
+_EVERY = 10.0
+"""Seconds between two lines about a long read."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class CatalogTable:
         What a person should know: galaxies without position, tables that were not given.
     filtered_ids
         Ids that only rows left out carry: an earlier read without the filter may have stored them.
+    source
+        The file; None for a table that was made otherwise.
     """
 
     galaxies: pl.DataFrame
@@ -61,17 +69,40 @@ class CatalogTable:
     rounding_residual: float
     notes: tuple[str, ...]
     filtered_ids: tuple[str, ...] = ()
+    source: CatalogFile | None = None
 
     @property
     def n_failed(self) -> int:
         """Rows that cannot be used: each has one failure."""
         return len(self.failures)
 
+    @property
+    def n_galaxies(self) -> int:
+        """Rows with a galaxy that can be used."""
+        return len(self.galaxies)
+
+    def parts(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """(galaxies, votes), in one part."""
+        yield self.galaxies, self.votes
+
+    def failed(self) -> Iterator[list[Failure]]:
+        """Failures, in one part."""
+        yield list(self.failures)
+
+    def left_out(self) -> Iterator[list[str]]:
+        """`filtered_ids`, in one part."""
+        yield list(self.filtered_ids)
+
 
 def read_catalog(
-    survey: Survey, path: Path, *, joins: Mapping[str, Path] | None = None, mapping: Path | None = None
+    survey: Survey,
+    path: Path,
+    *,
+    joins: Mapping[str, Path] | None = None,
+    mapping: Path | None = None,
+    rows: int | None = None,
 ) -> CatalogTable:
-    """Galaxies and votes of a catalog file, read as `survey` says.
+    """Galaxies and votes of a catalog file, read as `survey` says, in memory.
 
     Only the columns that are needed are read. Column names match exactly or, where that is unambiguous, but for case.
     Ids are text from the first read. Two rows with one id are an error even if they agree: nobody could say which of
@@ -82,12 +113,14 @@ def read_catalog(
     survey
         Which columns mean what.
     path
-        ``.csv``, ``.csv.gz`` or ``.parquet``.
+        CSV, Parquet, FITS or VOTable; CSV, FITS and VOTable also gzipped.
     joins
         Files of the survey's ``[[catalog.join]]`` tables, by their `table` name. Columns of a table that is not given
         are empty, unless the filter or the votes need them.
     mapping
         File of ``[archive.mapping]``: which image belongs to which galaxy.
+    rows
+        Rows read at a time; the result does not depend on it. None chooses by the number of columns.
 
     Raises
     ------
@@ -98,199 +131,98 @@ def read_catalog(
     LossyIds, DuplicateIds, VotesDisagree, CatalogError
         As their names say.
     """
-    if mapping is not None and (survey.archive is None or survey.archive.mapping is None):
+    tally, reading = _reading(survey, path, joins or {}, mapping, rows)
+    parts = list(reading)
+    tally.judge(part.kept_ids for part in parts)
+    kept = pl.concat([part.kept_ids for part in parts])
+    filtered = pl.concat([part.filtered_ids for part in parts])
+    return CatalogTable(
+        pl.concat([part.galaxies for part in parts]),
+        pl.concat([part.votes for part in parts]),
+        tally.n_read,
+        tally.n_filtered,
+        tuple(chain.from_iterable(part.failures for part in parts)),
+        tally.residual,
+        tally.notes,
+        tuple(filtered.filter(~filtered.is_in(kept.to_list()))),
+        CatalogFile.of(path),
+    )
+
+
+def spool_catalog(
+    survey: Survey,
+    path: Path,
+    *,
+    joins: Mapping[str, Path] | None = None,
+    mapping: Path | None = None,
+    rows: int | None = None,
+) -> CatalogSpool:
+    """The same as `read_catalog`, with its rows on disk: memory does not grow with the catalog's size.
+
+    Nothing is given back before the whole file was read and judged. Joined tables and the mapping are held in memory;
+    so are the wanted columns of a VOTable.
+    """
+    tally, reading = _reading(survey, path, joins or {}, mapping, rows)
+    spool = CatalogSpool(CatalogFile.of(path))
+    try:
+        for part in reading:
+            spool.put(part)
+        spool.close_books(tally)
+    except BaseException:
+        spool.close()
+        raise
+    log.info("%s: %d rows, %d left out, %d failed", path.name, spool.n_read, spool.n_filtered, spool.n_failed)
+    return spool
+
+
+def _reading(
+    survey: Survey, path: Path, joins: Mapping[str, Path], mapping: Path | None, rows: int | None
+) -> tuple[Tally, Iterator[CatalogPart]]:
+    """The parts of a file, and the tally that is complete when all of them were taken."""
+    section = survey.archive.mapping if survey.archive else None
+    if mapping is not None and (survey.archive is None or section is None):
         raise CatalogError(
             f"survey {survey.name!r} has no [archive.mapping]",
             where=str(mapping),
             fix="leave the mapping file out, or say in the survey's TOML what its columns are",
         )
-    source = assembled(survey, path, joins or {})
-    frame = _filtered(survey, source.frame, path)
-    n_read, n_filtered = len(source.frame), len(source.frame) - len(frame)
-    every_id = source.frame[survey.catalog.id].cast(pl.String)
-    frame, failures = _identified(survey, frame, path)
-    frame, misplaced = _positioned(survey, frame)
-    votes = whole_votes(survey, frame, where=str(path))
-    misvoted = [Failure(frame["__id"][row], STAGE, reason, detail) for row, reason, detail in votes.problems]
-    failures += _one_each([*misplaced, *misvoted])
-    images, notes = _images(survey, frame, mapping)
-    galaxies = pl.DataFrame(
-        {
-            "id_str": frame["__id"],
-            "ra": frame["__ra"],
-            "dec": frame["__dec"],
-            "pixscale": _pixscale(survey, frame, path),
-            "image": images,
-            "carried": carried(survey, frame),
-        }
-    )
-    counts = pl.DataFrame(votes.counts, schema=dict.fromkeys(survey.tree.answers, pl.Int32), orient="row")
-    counts = counts.insert_column(0, galaxies["id_str"])
-    kept = ~galaxies["id_str"].is_in([failure.id_str for failure in failures])
-    galaxies, counts = galaxies.filter(kept), counts.filter(kept)
-    if galaxies.is_empty():
-        raise EmptyCatalog(
-            f"none of {n_read:,} rows is usable: {n_filtered:,} left out by the filter, {n_read - n_filtered:,} failed",
-            where=str(path),
-            problems=[f"{failure.id_str}: {failure.reason}: {failure.detail}" for failure in failures[:5]],
-            fix="check the column names in the survey's [catalog]",
-        )
-    notes = [*source.notes, *votes.notes, *notes, *_remarks(survey, galaxies)]
-    filtered = every_id.filter(~every_id.is_in(frame["__id"].to_list())).drop_nulls() if n_filtered else every_id[:0]
-    table = CatalogTable(
-        galaxies, counts, n_read, n_filtered, tuple(failures), votes.residual, tuple(notes), tuple(filtered)
-    )
-    log.info("%s: %d rows, %d left out, %d failed", path.name, n_read, n_filtered, table.n_failed)
-    return table
+    assembly = Assembly(survey, path, joins)
+    images = None
+    if mapping is not None and section is not None and survey.archive is not None:
+        images = ImageMapping(section, mapping, placeholders(survey.archive.member))
+    tally = Tally(survey, path, assembly.notes, mapped=images is not None)
+    rows = rows or max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(assembly.names))))
+    return tally, _parts(survey, path, assembly, images, tally, rows)
 
 
-def _filtered(survey: Survey, frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    if frame.is_empty():
-        raise EmptyCatalog("the catalog has no rows", where=str(path), fix="download or export it again")
-    where = survey.catalog.where
-    if where is None:
-        return frame
-    kept = frame.filter(_evaluated(where, "catalog.where", frame, path, pl.Boolean).fill_null(value=False))
-    if kept.is_empty():
-        columns = {name: frame[name].drop_nulls().unique(maintain_order=True).head(3) for name in sql_columns(where)}
-        raise EmptyCatalog(
-            f"the filter of survey {survey.name!r} keeps none of {len(frame):,} rows",
-            where=str(path),
-            problems=[f"{name} is {', '.join(map(str, found)) or 'empty'} ..." for name, found in columns.items()],
-            expected=where,
-            fix='give the survey\'s own table, or write a variant (extends = "...") with another `where`',
-        )
-    return kept
+def _parts(
+    survey: Survey, path: Path, assembly: Assembly, images: ImageMapping | None, tally: Tally, rows: int
+) -> Iterator[CatalogPart]:
+    batches = assembly.batches(rows)
+    first = next(batches)
+    second = next(batches, None)
+    reader = PartReader(survey, path, _types(survey, assembly, first[0], whole=second is None, rows=rows), images)
+    said = time.monotonic()
+    for frame, alone in chain([first], [second] if second else [], batches):
+        tally.look(frame)
+        part = reader.part(frame, alone, first_row=tally.n_read, first_kept=tally.n_read - tally.n_filtered)
+        tally.add(part)
+        yield part
+        if time.monotonic() - said > _EVERY:
+            said = time.monotonic()
+            log.info("%s: %s rows read", path.name, f"{tally.n_read:,}")
 
 
-def _evaluated(expression: str, key: str, frame: pl.DataFrame, path: Path, dtype: type[pl.DataType]) -> pl.Series:
-    """An SQL expression of the survey over the columns it names, each as the type that all of its text has."""
-    columns = sql_columns(expression)
-    _refuse_mixed(key, frame, columns, path)
-    # A literal column keeps the height of a frame for expressions that read none.
-    typed = pl.DataFrame({"__row": range(len(frame))} | {name: as_written(frame[name]) for name in columns})
-    try:
-        result = typed.select("__row", pl.sql_expr(expression).cast(dtype).alias("value"))["value"]
-    except pl.exceptions.PolarsError as error:
-        raise CatalogError(
-            f"the survey's {key} does not work on this table",
-            where=f"{path}: {', '.join(f'{name} ({typed[name].dtype})' for name in columns)}",
-            expected=expression,
-            fix=f"correct the expression or the column; polars says: {error}",
-        ) from error
-    return result
-
-
-def _refuse_mixed(key: str, frame: pl.DataFrame, columns: Iterable[str], path: Path) -> None:
-    """Refuse columns of numbers with some text: SQL would compare all of them as text, without a word."""
-    problems = []
-    for name in columns:
-        if as_written(frame[name]).dtype == pl.String:
-            numbers, unreadable = as_numbers(frame[name])
-            n_numbers, n_texts = len(numbers) - numbers.null_count(), int(unreadable.sum())
-            if 0 < n_texts < n_numbers:
-                examples = ", ".join(frame[name].filter(unreadable).unique(maintain_order=True).head(3))
-                problems.append(f"{name}: {n_numbers:,} numbers and {n_texts:,} texts, for example {examples}")
-    if problems:
-        raise CatalogError(
-            f"the survey's {key} needs numbers where this table has text",
-            where=str(path),
-            problems=problems,
-            expected="numbers, or nothing (an empty cell, NaN, null, none, n/a, --)",
-            fix="replace these texts in the table",
-        )
-
-
-def _identified(survey: Survey, frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[Failure]]:
-    column = survey.catalog.id
-    frame = frame.with_columns(as_ids(frame[column], f"{path}, column {column!r}").alias("__id"))
-    unnamed = frame["__id"].is_null()
-    failures = [
-        Failure(f"row {row + 1} of those kept", STAGE, MISSING_ID, f"column {column!r} is empty")
-        for row in unnamed.arg_true().to_list()
-    ]
-    frame = frame.filter(~unnamed)
-    repeated = frame.filter(frame["__id"].is_duplicated())["__id"].unique(maintain_order=True)
-    if len(repeated):
-        raise DuplicateIds(
-            f"{len(repeated):,} ids stand in more than one row",
-            where=f"{path}, column {column!r}, for example {', '.join(repeated.head(3))}",
-            expected="one row a galaxy",
-            fix="keep one row of each, or let the survey's `where` choose, for example by sample",
-        )
-    return frame, failures
-
-
-def _positioned(survey: Survey, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Failure]]:
-    """Add ``__ra`` in [0, 360) and ``__dec``; without both of them a galaxy has no position, which is allowed."""
-    catalog = survey.catalog
-    if catalog.ra is None or catalog.dec is None:
-        nothing = pl.lit(None, pl.Float64)
-        return frame.with_columns(nothing.alias("__ra"), nothing.alias("__dec")), []
-    ra, no_ra = as_numbers(frame[catalog.ra])
-    dec, no_dec = as_numbers(frame[catalog.dec])
-    both = ra.is_not_null() & dec.is_not_null()
-    outside = (both & (~ra.is_between(-180.0, 360.0) | ~dec.is_between(-90.0, 90.0))).fill_null(value=False)
-    failures = [
-        Failure(
-            frame["__id"][row],
-            STAGE,
-            "bad-position",
-            f"{catalog.ra} = {frame[catalog.ra][row]}, {catalog.dec} = {frame[catalog.dec][row]}:"
-            " expected degrees, ra in -180..360, dec in -90..90",
-        )
-        for row in (no_ra | no_dec | outside).arg_true().to_list()
-    ]
-    placed = pl.DataFrame({"ra": ra % 360.0, "dec": dec, "both": both})
-    columns = placed.select(pl.when("both").then("ra").alias("__ra"), pl.when("both").then("dec").alias("__dec"))
-    return frame.hstack(columns), failures
-
-
-def _one_each(failures: Iterable[Failure]) -> list[Failure]:
-    """The first failure of each galaxy, with the details of all of them."""
-    first: dict[str, Failure] = {}
-    for failure in failures:
-        earlier = first.setdefault(failure.id_str, failure)
-        if earlier is not failure:
-            first[failure.id_str] = replace(earlier, detail=f"{earlier.detail}; {failure.detail}")
-    return list(first.values())
-
-
-def _pixscale(survey: Survey, frame: pl.DataFrame, path: Path) -> pl.Series:
-    rule = survey.cutout.pixscale if survey.cutout else None
-    if rule is None or isinstance(rule, float):
-        return pl.Series("pixscale", [rule] * len(frame), dtype=pl.Float64)
-    scale = _evaluated(rule, "cutout.pixscale", frame, path, pl.Float64).to_frame("scale")
-    usable = pl.col("scale").is_finite() & (pl.col("scale") > 0)
-    return scale.select(pl.when(usable).then("scale").alias("pixscale")).to_series()
-
-
-def _images(survey: Survey, frame: pl.DataFrame, mapping: Path | None) -> tuple[pl.Series, list[str]]:
-    nothing = pl.Series("image", [None] * len(frame), dtype=pl.String)
-    if survey.catalog.image is not None:
-        return frame[survey.catalog.image].cast(pl.String).alias("image"), []
-    if survey.archive is None:
-        return nothing, []
-    member, section = survey.archive.member, survey.archive.mapping
-    values = {"id": frame["__id"]}
-    names = placeholders(member)
-    if section is None:
-        values |= {name: as_ids(frame[name], f"column {name!r}") for name in names}
-        return rendered(member, values).alias("image"), []
-    if mapping is None:
-        return nothing, [f"no mapping file was given: which image belongs to which galaxy ({member}) is not known"]
-    keys = pl.DataFrame({"id": frame["__id"]} | {name: frame[name].cast(pl.String) for name in section.also})
-    found = mapped(section, mapping, keys, names)
-    images = rendered(member, values | {name: found[name] for name in names}).alias("image")
-    absent = images.null_count()
-    return images, [f"{absent:,} of {len(frame):,} galaxies are not in the mapping file"] if absent else []
-
-
-def _remarks(survey: Survey, galaxies: pl.DataFrame) -> list[str]:
-    remarks = []
-    alone = "so that only files can give their images"
-    if survey.catalog.ra is not None and (missing := galaxies["ra"].null_count()):
-        remarks.append(f"{missing:,} of {len(galaxies):,} galaxies have no position, {alone}")
-    if survey.cutout is not None and (missing := galaxies["pixscale"].null_count()):
-        remarks.append(f"{missing:,} of {len(galaxies):,} galaxies have no pixel scale, {alone}")
-    return remarks
+def _types(
+    survey: Survey, assembly: Assembly, first: pl.DataFrame, *, whole: bool, rows: int
+) -> dict[str, WrittenType]:
+    """Types of whole columns; text of a file that comes in several parts is read through once for them."""
+    names = typed_columns(survey)
+    types = {name: WrittenType.of(first[name]) for name in names}
+    texts = [name for name in names if first[name].dtype == pl.String]
+    if whole or not texts:
+        return types
+    types |= {name: WrittenType() for name in texts}
+    for frame, _ in assembly.batches(rows, only=texts):
+        types |= {name: types[name] + WrittenType.of(frame[name]) for name in texts}
+    return types

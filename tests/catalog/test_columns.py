@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gzflow.catalog.columns import as_ids, as_numbers, as_written, header, near_matches, read_columns, resolve
+from gzflow.catalog.columns import as_ids, as_numbers, header, near_matches, read_columns, resolve
+from gzflow.catalog.written import as_written
 from gzflow.errors import CatalogError, LossyIds
 
 BIG = 8_647_474_690_312_307_154  # 19 digits, not a float

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gzflow.catalog.members import mapped, placeholders, rendered
+from gzflow.catalog.members import ImageMapping, placeholders, rendered
 from gzflow.errors import DuplicateIds, LossyIds, MissingColumns
 from gzflow.surveys.survey import FileMapping
 
@@ -46,8 +46,8 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_mapping_is_found_by_all_its_keys(tmp_path: Path) -> None:
     path = written(tmp_path, "objid,sample,asset_id\n1,original,10\n1,stripe82,11\n2,original,12\n2,original,12\n")
-    found = mapped(
-        BY_SAMPLE, path, keys(("2", "original"), ("1", "stripe82"), ("1", None), ("3", "original")), ["asset_id"]
+    found = ImageMapping(BY_SAMPLE, path, ["asset_id"]).of(
+        keys(("2", "original"), ("1", "stripe82"), ("1", None), ("3", "original"))
     )
     assert found["asset_id"].to_list() == ["12", "11", None, None]
 
@@ -55,17 +55,17 @@ def test_the_mapping_is_found_by_all_its_keys(tmp_path: Path) -> None:
 def test_missing_columns_are_named_together(tmp_path: Path) -> None:
     path = written(tmp_path, "objids,asset\n1,2\n")
     with pytest.raises(MissingColumns, match=r"lacks 3 column") as caught:
-        mapped(BY_SAMPLE, path, keys(("1", "original")), ["asset_id"])
+        ImageMapping(BY_SAMPLE, path, ["asset_id"])
     assert "'objid' (did you mean objids?)" in str(caught.value)
 
 
 def test_several_images_of_one_galaxy_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "objid,sample,asset_id\n1,original,10\n1,original,11\n")
     with pytest.raises(DuplicateIds, match="1 galaxies have several images"):
-        mapped(BY_SAMPLE, path, keys(("1", "original")), ["asset_id"])
+        ImageMapping(BY_SAMPLE, path, ["asset_id"])
 
 
 def test_image_numbers_that_met_a_float_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "objid,sample,asset_id\n1,original,10.0\n")
     with pytest.raises(LossyIds, match="written as floats"):
-        mapped(BY_SAMPLE, path, keys(("1", "original")), ["asset_id"])
+        ImageMapping(BY_SAMPLE, path, ["asset_id"])

@@ -11,7 +11,17 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from flows import cli_acquire, cli_finetune, cli_import, cli_models, cli_stack, cli_status, cli_survey
+from flows import (
+    cli_acquire,
+    cli_finetune,
+    cli_import,
+    cli_models,
+    cli_shards,
+    cli_stack,
+    cli_status,
+    cli_survey,
+    cli_votes,
+)
 from flows.cli_options import (
     CatalogOption,
     EpochsOption,
@@ -240,6 +250,7 @@ def surveys() -> None:
 
 
 app.command(rich_help_panel=STEPS)(cli_acquire.acquire)
+app.command(rich_help_panel=STEPS)(cli_votes.votes)
 app.command(rich_help_panel=MODELS)(cli_finetune.finetune)
 app.command(rich_help_panel=MODELS)(cli_import.import_run)
 app.command(rich_help_panel=MODELS)(cli_models.promote)
@@ -247,6 +258,7 @@ app.command(rich_help_panel=MODELS)(cli_models.rollback)
 app.command(rich_help_panel=MODELS)(cli_models.models)
 app.command(rich_help_panel=MODELS)(cli_models.compare)
 app.command(rich_help_panel=LOOK)(cli_status.status)
+app.add_typer(cli_shards.app, name="shards", rich_help_panel=LOOK)
 app.add_typer(cli_survey.app, name="survey", rich_help_panel=LOOK)
 app.command(rich_help_panel=STACK)(cli_stack.up)
 app.command(rich_help_panel=STACK)(cli_stack.down)

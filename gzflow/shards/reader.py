@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from pydantic import ValidationError
 
 from gzflow.errors import ShardError
 from gzflow.recipe import ImageRecipe
-from gzflow.shards.header import FORMAT_VERSION, MANIFEST, Manifest, ShardEntry, Split, set_fingerprint
+from gzflow.shards.header import FORMAT_VERSION, MANIFEST, SPLITS, Manifest, ShardEntry, Split, set_fingerprint
 from gzflow.shards.shard_file import ShardReader
 from gzflow.tree import DecisionTree
 
@@ -53,6 +56,11 @@ class ShardSet:
         problems = [problem for entry in manifest.entries for problem in _entry_problems(folder, manifest, entry)]
         if set_fingerprint(manifest.entries) != manifest.fingerprint:
             problems.append(f"{MANIFEST}: its fingerprint is not that of its entries")
+        problems += [
+            f"{MANIFEST}: counts say {manifest.counts.get(split)} {split} galaxies, its shards hold {n}"
+            for split in SPLITS
+            if (n := sum(entry.n for entry in manifest.entries if entry.split == split)) != manifest.counts.get(split)
+        ]
         if problems:
             raise ShardError(
                 "the set of shards is not whole",
@@ -108,20 +116,33 @@ class ShardSet:
         parts = [reader.votes for reader in self.readers(split)]
         return np.concatenate([np.zeros((0, len(self.tree.answers)), np.int32), *parts])
 
-    def verify(self) -> None:
-        """Read every byte of every shard and compare with the fingerprints.
+    def verify(self, *, on_shard: Callable[[ShardEntry], None] | None = None) -> None:
+        """Read every byte of every shard, on all cores, and compare with the fingerprints.
+
+        Parameters
+        ----------
+        on_shard
+            Called in the caller's thread after each shard, damaged or not.
 
         Raises
         ------
         ShardError
             Naming all damaged shards.
         """
-        problems = []
-        for reader in self.readers():
+
+        def problem(entry: ShardEntry) -> str | None:
             try:
-                reader.verify()
+                self.reader(entry).verify()
             except ShardError as error:
-                problems.append(f"{reader.path.name}: {error.what}")
+                return f"{entry.file}: {error.what}"
+            return None
+
+        problems = []
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "verify-shards") as pool:
+            for entry, found in zip(self.entries(), pool.map(problem, self.entries()), strict=True):
+                problems += [found] if found else []
+                if on_shard is not None:
+                    on_shard(entry)
         if problems:
             raise ShardError(
                 "shards are damaged",

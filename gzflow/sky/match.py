@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import polars as pl
@@ -54,8 +54,8 @@ def crossmatch(left: pl.DataFrame, right: pl.DataFrame, radius_arcsec: float, ho
     -----
     Cost: a k-d tree a frame, n log n; 0.25 million x 0.27 million rows in well under a second.
     """
-    _check_options(radius_arcsec, how)
-    sides = _Side(left, "left"), _Side(right, "right")
+    check_options(radius_arcsec, how)
+    sides = _Side.of(left, "left"), _Side.of(right, "right")
     i, j, separation = _all(*sides, radius_arcsec) if how == "all" else _nearest(*sides, radius_arcsec)
     if how == "best":
         back_j, back_i, _ = _nearest(sides[1], sides[0], radius_arcsec)
@@ -67,19 +67,37 @@ def crossmatch(left: pl.DataFrame, right: pl.DataFrame, radius_arcsec: float, ho
     return pl.DataFrame(columns, schema=_SCHEMA).sort(*_SCHEMA)
 
 
+def pairs_within(
+    left: tuple[NDArray[np.float64], NDArray[np.float64]],
+    right: tuple[NDArray[np.float64], NDArray[np.float64]],
+    radius_arcsec: float,
+) -> Pairs:
+    """All pairs of two (ra, dec) in degrees: left rows, right rows, separations in arcsec.
+
+    The same pairs as `crossmatch` with ``all``, but the separations within `BOUNDARY_TOLERANCE` beyond the radius stand
+    as they are: parts of a sky can be put together before the nearest are chosen.
+    """
+    sides = [_Side(pl.Series("", np.arange(len(ra))), ra, dec) for ra, dec in (left, right)]
+    i, j, separation = _candidates(sides[0], sides[1], radius_arcsec)
+    return sides[0].ids.to_numpy()[i], sides[1].ids.to_numpy()[j], separation
+
+
 class _Side:
     """One frame's galaxies that have a position."""
 
-    def __init__(self, frame: pl.DataFrame, name: str) -> None:
-        if missing := [column for column in ("id_str", "ra", "dec") if column not in frame.columns]:
-            raise missing_columns(missing, frame, f"the {name} frame")
-        ids = text_ids(frame, name)
-        ra, dec = degrees(frame, f"the {name} frame")
+    def __init__(self, ids: pl.Series, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> None:
         known = np.flatnonzero(~(np.isnan(ra) | np.isnan(dec)))
         vectors = unit_vectors(ra[known], dec[known])
         order = _neighbours_together(vectors)
         known, self.vectors = known[order], vectors[order]
         self.ids, self.ra, self.dec = ids[known], ra[known], dec[known]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, name: str) -> Self:
+        if missing := [column for column in ("id_str", "ra", "dec") if column not in frame.columns]:
+            raise missing_columns(missing, frame, f"the {name} frame")
+        ids = text_ids(frame, name)
+        return cls(ids, *degrees(frame, f"the {name} frame"))
 
     def tree(self) -> Any:
         # The balanced, compact form takes twice as long to build, and its answers come no faster.
@@ -89,7 +107,8 @@ class _Side:
         return separations_arcsec(self.ra[i], self.dec[i], other.ra[j], other.dec[j])
 
 
-def _check_options(radius_arcsec: Any, how: Any) -> None:
+def check_options(radius_arcsec: Any, how: Any) -> None:
+    """Refuse a radius or a mode that is none, with a `SettingsError`."""
     problems = []
     if not (isinstance(radius_arcsec, Real) and 0 < float(radius_arcsec) <= 180 * 3600):
         problems.append(f"radius_arcsec is {radius_arcsec!r}")
@@ -113,6 +132,12 @@ def _neighbours_together(vectors: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _all(left: _Side, right: _Side, radius: float) -> Pairs:
+    i, j, separation = _candidates(left, right, radius)
+    return i, j, np.minimum(separation, radius)
+
+
+def _candidates(left: _Side, right: _Side, radius: float) -> Pairs:
+    """All pairs whose separation is within the radius and its tolerance."""
     if not len(left.ids) or not len(right.ids):
         return _no_pairs()
     found = left.tree().sparse_distance_matrix(right.tree(), _reach(radius), output_type="ndarray")
@@ -133,7 +158,8 @@ def _nearest(left: _Side, right: _Side, radius: float) -> Pairs:
     if (close := np.flatnonzero(chords[i, 1] <= reach)).size:
         rivals = tree.query_ball_point(left.vectors[i[close]], reach[close])
         j[close] = _first(left, i[close], right, rivals)
-    return _within(i, j, left.separations(i, right, j), radius)
+    i, j, separation = _within(i, j, left.separations(i, right, j), radius)
+    return i, j, np.minimum(separation, radius)
 
 
 def _first(left: _Side, i: NDArray[np.int64], right: _Side, rivals: NDArray[np.object_]) -> NDArray[np.int64]:
@@ -147,7 +173,7 @@ def _first(left: _Side, i: NDArray[np.int64], right: _Side, rivals: NDArray[np.o
 
 def _within(i: NDArray[np.int64], j: NDArray[np.int64], separation: NDArray[np.float64], radius: float) -> Pairs:
     inside = separation <= radius + BOUNDARY_TOLERANCE
-    return i[inside], j[inside], np.minimum(separation[inside], radius)
+    return i[inside], j[inside], separation[inside]
 
 
 def _no_pairs() -> Pairs:

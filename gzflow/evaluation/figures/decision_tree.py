@@ -42,7 +42,8 @@ def decision_tree(tree: DecisionTree, *, title: str, subtitle: str = "") -> Figu
     layout = lay_out(tree, [card.width for card in cards], [port for card in cards for port in card.ports], _GAP)
     heights = [max(cards[q].height for q, r in row if _is_card(layout, (q, r))) for row in layout.rows]
     right = max(layout.x[node] + cards[node[0]].width / 2 for node in layout.x if _is_card(layout, node))
-    counts = f"{len(tree.questions)} questions, {len(tree.answers)} answers. Grey answers end the questions."
+    n_questions = f"{len(tree.questions)} questions" if len(tree.questions) > 1 else "1 question"
+    counts = f"{n_questions}, {len(tree.answers)} answers. Grey answers end the questions."
     subtitle = f"{subtitle}\n{counts}" if subtitle else counts
     written = [_text_width(title, LARGE, bold=True), *(_text_width(line, SMALL) for line in subtitle.split("\n"))]
     width = max(right, *written) + 2 * _MARGIN

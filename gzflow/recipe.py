@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ServiceName = Literal["sdss", "legacysurvey", "zcut", "hapcut", "hla", "hips2fits", "panstarrs"]
 RecipeName = Literal[
-    "as-delivered", "gzdecals", "legacy", "sdss", "stripe82", "hubble-vi", "hubble-vz", "goods", "candels"
+    "as-delivered", "gzdecals", "legacy", "sdss", "stripe82", "hubble-vi", "hubble-vz", "goods", "candels", "grey"
 ]
 SERVICES: tuple[str, ...] = get_args(ServiceName)
 RECIPES: tuple[str, ...] = get_args(RecipeName)

@@ -44,7 +44,7 @@ def read_picture(
         )
     image = check_fits(content, shape=None, what=what)
     wanted = RECIPE_BANDS[recipe_name]
-    if len(image.pixels) != len(wanted) or image.bands not in {"", "".join(wanted)}:
+    if len(image.pixels) != len(wanted) or (image.bands not in {"", "".join(wanted)} and wanted != ("any",)):
         raise NotAnImage(
             f"the FITS image has {len(image.pixels)} bands ({image.bands or 'unnamed'})",
             where=what,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gzflow.cutouts.recipes.decals import gzdecals
+from gzflow.cutouts.recipes.grey import grey
 from gzflow.cutouts.recipes.hubble import candels, goods, two_band
 from gzflow.cutouts.recipes.lupton import legacy, sdss, stripe82
 
@@ -23,6 +24,7 @@ RECIPES: dict[str, Recipe] = {
     "hubble-vz": two_band,
     "goods": goods,
     "candels": candels,
+    "grey": grey,
 }
 """FITS -> RGB recipes by the name that surveys use."""
 
@@ -35,8 +37,9 @@ RECIPE_BANDS: dict[str, tuple[str, ...]] = {
     "hubble-vz": ("F606W", "F850LP"),
     "goods": ("F435W", "F606W", "F775W", "F850LP"),
     "candels": ("F814W", "F125W", "F160W"),
+    "grey": ("any",),
 }
-"""Bands that a recipe wants, in the order of its first axis, from blue to red."""
+"""Bands that a recipe wants, in the order of its first axis, from blue to red; ``any`` is one of any name."""
 
 
 def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

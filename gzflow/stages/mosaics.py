@@ -45,9 +45,12 @@ def problems(survey: Survey, images: Sequence[str]) -> list[str]:
     if wanted is None:
         known = ", ".join(sorted(RECIPE_BANDS))
         found.append(f"image.recipe {survey.image.recipe!r} makes no picture of tiles: name one of {known}")
-    elif bands != tuple(wanted):
-        order = f"{', '.join(wanted)}, in this order"
-        found.append(f"mosaic.bands are {', '.join(bands)}: recipe {survey.image.recipe} wants {order}")
+    elif len(bands) != len(wanted) or (sorted(bands) == sorted(wanted) and bands != wanted):
+        # Names are the survey's own (HSC-G, VIS), so only their number, and the order of those known, can be wrong.
+        found.append(
+            f"mosaic.bands are {', '.join(bands)}: recipe {survey.image.recipe} wants {len(wanted)}, from blue to red"
+            f" ({', '.join(wanted)})"
+        )
     try:
         tile_files([Path(path) for path in images], mosaic)
     except SettingsError as error:
@@ -137,7 +140,7 @@ def _pictures(
     survey: Survey, mosaic: Mosaic, tile: Tile, batch: Iterable[tuple[Mapping[str, Any], float, float]]
 ) -> Iterator[tuple[Mapping[str, Any], tuple[str, bytes] | CutoutError]]:
     """Each galaxy of one tile with (suffix, content) of its picture or why there is none."""
-    bands, pixels = tuple(mosaic.bands), survey.pixels or 0
+    bands, pixels, flux = tuple(mosaic.bands), survey.pixels or 0, mosaic.nanomaggies()
     try:
         with opened(tile, bands) as images:
             for row, x, y in batch:
@@ -151,6 +154,7 @@ def _pictures(
                         pixels=pixels,
                         pixscale=row["pixscale"],
                         recipe_name=survey.image.recipe,
+                        nanomaggies=flux,
                         what=f"galaxy {row['id_str']}: tile {tile.name}",
                     )
                     yield row, encoded(picture, mosaic.format)

@@ -22,6 +22,9 @@ class Mosaic(BaseModel):
         the files of one tile have in common and other tiles have not. A pattern may begin anywhere below the folder.
     hdu
         Number or name of the unit that holds the image; None is the first with two axes.
+    zero_point
+        AB magnitude of one unit of the tiles' pixels, for all bands or each: 22.5 for nanomaggies, 31.4 for nJy, the
+        header's own for counts. Recipes count nanomaggies; None hands the pixels on as they are.
     pixels, pixscale
         Side of the picture and arcsec per pixel at that side, as in ``[cutout]``; given here only where the survey has
         no ``[cutout]``, since one catalog has one scale.
@@ -33,9 +36,18 @@ class Mosaic(BaseModel):
 
     bands: Annotated[dict[str, str], Field(min_length=1)]
     hdu: Annotated[int, Field(ge=0)] | str | None = None
+    zero_point: float | dict[str, float] | None = None
     pixels: Annotated[int, Field(ge=16, le=3000)] | None = None
     pixscale: str | Annotated[float, Field(gt=0)] | None = None
     format: Literal["png", "jpeg"] = "png"
+
+    def nanomaggies(self) -> tuple[float, ...]:
+        """For each band what one unit of its pixels is in nanomaggies, or 1 where they are taken as they are."""
+        if self.zero_point is None:
+            return (1.0,) * len(self.bands)
+        given = self.zero_point
+        points = [given[band] if isinstance(given, dict) else given for band in self.bands]
+        return tuple(10 ** (0.4 * (22.5 - point)) for point in points)
 
     def problems(self, *, has_cutout: bool, has_positions: bool) -> list[str]:
         """What is wrong with the table in a survey that has these other parts."""
@@ -47,6 +59,8 @@ class Mosaic(BaseModel):
             found.append("mosaic: give pixels and pixscale, since the survey has no [cutout] that says them")
         if not has_positions:
             found.append("mosaic: catalog.ra and catalog.dec are needed to find a galaxy on its tile")
+        if isinstance(self.zero_point, dict) and self.zero_point.keys() != self.bands.keys():
+            found.append(f"mosaic.zero_point: give one number, or one for each of {', '.join(self.bands)}")
         names = {band: placeholders(pattern) for band, pattern in self.bands.items()}
         if len(set(names.values())) > 1:
             listed = ", ".join(f"{band}: {' '.join(sorted(some)) or 'none'}" for band, some in names.items())

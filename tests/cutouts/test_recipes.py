@@ -43,7 +43,15 @@ def wherry(rgb: Sequence[float], scales: Sequence[float], nonlinearity: float) -
     return tuple(min(max(v / max(1.0, *fitted) * 256, 0.0), 255.0) for v in fitted)
 
 
+def one_band(flux: Sequence[float]) -> Pixel:
+    """One pixel of the GZ DECaLS stretch of a single band."""
+    black, white = math.asinh(-0.5), math.asinh(300)
+    value = (math.asinh(flux[0] / 0.014) - black) / (white - black)
+    return (min(max(value, 0.0), 1.0) * 255,) * 3
+
+
 BY_HAND = {
+    "grey": one_band,
     "legacy": lambda f: viewer(f, (6.0, 3.4, 2.2), 0.03),
     "sdss": lambda f: viewer(f, (2.5, 1.5, 1.0), 0.02),
     "stripe82": coadd,
@@ -86,7 +94,8 @@ def test_every_recipe_has_north_up_red_last_and_no_memory_of_neighbours(name: st
     assert picture.dtype == np.uint8
     assert picture.flags.c_contiguous
     assert picture[7, 1].argmax() == 0
-    assert picture[0, 8].argmax() == 2
+    assert picture[0, 8].argmax() == (2 if n > 1 else 0)
+    assert min(picture[7, 1, 0], picture[0, 8, 2]) > picture[3, 3].max(), "not where the flux is"
     noise = np.random.default_rng(4).normal(0.05, 0.05, (n, 12, 10)).astype(np.float32)
     np.testing.assert_array_equal(RECIPES[name](noise[:, 3:9, 2:7]), RECIPES[name](noise)[3:9, 2:7])
     missing = noise.copy()

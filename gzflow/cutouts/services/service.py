@@ -202,7 +202,9 @@ def band_problems(bands: Sequence[str], recipe_name: str | None) -> list[str]:
     wanted = RECIPE_BANDS.get(recipe_name)
     if wanted is None:
         return [f"image.recipe: {recipe_name}, but FITS needs a recipe to become a picture (gzdecals)"]
-    if [band.lower() for band in bands] == [band.lower() for band in wanted]:
+    if [band.lower() for band in bands] == [band.lower() for band in wanted] or (
+        wanted == ("any",) and len(bands) == 1
+    ):
         return []
     mark = "," if max(map(len, wanted)) > 1 else ""
     return [f"cutout.options.bands: {mark.join(bands)}, but image.recipe {recipe_name} needs {mark.join(wanted)}"]

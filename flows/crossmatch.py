@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 from prefect import flow, task
@@ -10,7 +9,6 @@ from pydantic import Field
 
 from flows import artifacts, origin
 from flows.forms import SurveyName
-from gzflow.evaluation.figures import figure_png, separation_histogram
 from gzflow.settings import Settings
 from gzflow.stages import crossmatch as stage
 
@@ -39,10 +37,11 @@ def crossmatch(
     settings = Settings.load()
     (chunk,) = stage.plan(left, right, radius, how, settings)
     summary = match(chunk, settings)
-    rows = [{"": key.replace("_", " "), "value": str(value)} for key, value in asdict(summary).items()]
-    artifacts.page("crossmatch", f"{left} x {right}", None, [f"File: `{summary.file}`"])
-    artifacts.table("crossmatch-table", "Matches", rows)
-    if summary.n_matches:
-        figure = separation_histogram(stage.separations(settings, summary.left, summary.right).to_numpy(), radius)
-        artifacts.picture("crossmatch-separations", "Separations of the pairs", figure_png(figure))
+    artifacts.page("crossmatch", f"{summary.left} x {summary.right}", None, [summary.sentence()])
+    artifacts.table("crossmatch-table", "Matches", summary.rows())
+    for name, file in summary.pictures.items():
+        artifacts.picture(f"crossmatch-{name}", name.capitalize(), file.read_bytes())
+    if any(summary.n_moved):
+        commands = [f"gzflow shard {survey}" for survey in (left, right)]
+        artifacts.next_step("\n".join(commands), "their objects share a split now; shards of before may part some")
     return summary

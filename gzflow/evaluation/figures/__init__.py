@@ -5,6 +5,7 @@ from __future__ import annotations
 from gzflow.evaluation.figures.confusion_matrix import confusion_figure
 from gzflow.evaluation.figures.contact_sheet import contact_sheet
 from gzflow.evaluation.figures.learning_curve import learning_curve_figure
+from gzflow.evaluation.figures.overlap_map import overlap_map
 from gzflow.evaluation.figures.paired_gains import paired_gains_figure
 from gzflow.evaluation.figures.reliability import reliability, votes_vs_prediction
 from gzflow.evaluation.figures.separations import separation_histogram
@@ -20,6 +21,7 @@ __all__ = [
     "figure_jpeg",
     "figure_png",
     "learning_curve_figure",
+    "overlap_map",
     "paired_gains_figure",
     "reliability",
     "separation_histogram",

@@ -42,9 +42,10 @@ def plan_images(source: stage.IngestSource, settings: Settings) -> stage.IngestP
 )
 def images(chunk: stage.IngestChunk, settings: Settings) -> Counts:
     """Images of one chunk; galaxies whose service was down are asked again by the task's retries."""
-    with politeness.turn(), runner.turn("gzflow-cutouts") if not chunk.images else nullcontext():
+    host = stage.fetched_from(chunk)
+    with politeness.turn(host) if host else nullcontext():
         counts = stage.run_chunk(chunk, settings)
-    if counts.to_do and runtime.task_run.run_count <= RETRIES:
+    if counts.to_do and runtime.task_run.run_count <= RETRIES and stage.worth_waiting(chunk):
         raise ServiceUnavailable(
             f"{counts.to_do} of {counts.n_in} galaxies got no answer yet",
             where=chunk.survey,

@@ -12,17 +12,18 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
-from prefect.exceptions import ObjectNotFound
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.workers.process import ProcessWorker
 
-from flows.politeness import CUTOUTS, SLOTS
+from flows.politeness import ensure, limit_name
 from flows.stack import kept
 from flows.stack.dead_runs import crash_dead_runs
 from flows.stack.plan import ROOT
 from flows.stack.pools import POOLS, worker_name
 from gzflow.settings import Settings
+from gzflow.stages.images import host
+from gzflow.surveys import load_survey, survey_names
 from gzflow.tracking.client import connect
 from gzflow.tracking.run import end_orphans
 
@@ -49,17 +50,16 @@ async def pools() -> None:
                 )
             elif existing[pool.name].type != ProcessWorker.type:
                 sys.exit(f"the work pool {pool.name} is of type {existing[pool.name].type}, not process: rename it")
-        await _limit(client, CUTOUTS, SLOTS)
         for run in await crash_dead_runs(client, {worker_name(pool) for pool in POOLS}):
             ended = ", ".join(end_orphans(Settings.load(), str(run))) or "none"
             sys.stdout.write(f"flow run {run} died with an earlier stack; its MLflow runs, ended now: {ended}\n")
 
 
-async def _limit(client: PrefectClient, name: str, limit: int) -> None:
-    try:
-        await client.read_global_concurrency_limit_by_name(name)
-    except ObjectNotFound:
-        await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
+def limits() -> None:
+    """Make a concurrency limit for each host that a shipped survey asks for images; others get theirs when asked."""
+    hosts = {host(load_survey(name)) for name in survey_names()} - {None}
+    for one in hosts:
+        ensure(limit_name(str(one)))
 
 
 def deployments() -> None:
@@ -81,5 +81,6 @@ if __name__ == "__main__":
         store(*arguments)
     elif what == "pools":
         asyncio.run(pools())
+        limits()
     else:
         deployments()

@@ -18,6 +18,7 @@ from gzflow.cutouts.archives import ImageFiles, ImagePlace, read_image
 from gzflow.cutouts.exchange import begun, exchange
 from gzflow.cutouts.fetch import Fetched, Target
 from gzflow.cutouts.picture import read_picture
+from gzflow.cutouts.services import SERVICES
 from gzflow.errors import CutoutError, MissingImage, NoCoverage, SettingsError, TransientCutoutError
 from gzflow.recipe import CutoutSpec, options_text
 from gzflow.settings import Settings
@@ -73,6 +74,13 @@ def from_service(survey: Survey, rows: Sequence[Mapping[str, Any]], settings: Se
     with closing(fetched):
         for batch in fetched:
             yield [_record(answer, spec) for answer in batch]
+
+
+def host(survey: Survey) -> str | None:
+    """Host and port of the survey's cutout service, which decide how many may ask it at a time."""
+    if survey.cutout is None:
+        return None
+    return SERVICES[survey.cutout.service].request(survey.cutout, 0.0, 0.0, 1.0).host
 
 
 def given_up(survey: Survey) -> bool:

@@ -23,8 +23,11 @@ from gzflow.stages import mosaics
 from gzflow.stages.counts import Counts
 from gzflow.stages.images import (
     changed_images,
+    forget_troubles,
     from_files,
     from_service,
+    given_up,
+    host,
     image_files,
     settle_claims,
     write_ledger,
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 CHUNK = 512
 CHUNK_SECONDS = 60
 """Longest that one chunk should take at the survey's request rate."""
+SERVICE_CHUNK = 4096
+"""Most galaxies of a chunk that a service is asked for: a fast one is not kept waiting between chunks."""
 
 
 @dataclass(frozen=True)
@@ -195,8 +200,9 @@ def alone(source: IngestSource, settings: Settings) -> AbstractContextManager[No
 
 
 def forget_files() -> None:
-    """Have this process look at folders and ZIPs anew: files may have been put there since its last run."""
+    """Have this process look anew: at folders and ZIPs, and at services that failed, since its last run."""
     image_files.cache_clear()
+    forget_troubles()
 
 
 def read(source: IngestSource, settings: Settings) -> Counts:
@@ -237,7 +243,7 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
     survey = check(source)
     chunk = CHUNK
     if not source.images and survey.cutout is not None:
-        chunk = max(8, min(CHUNK, int(survey.cutout.rate * CHUNK_SECONDS)))
+        chunk = max(8, min(SERVICE_CHUNK, int(survey.cutout.rate * CHUNK_SECONDS)))
     with CatalogStore(settings.catalog_url) as store:
         named = dict(store.galaxies(survey.name).select("id_str", "image").iter_rows())
         ledger = store.cutouts(survey.name)
@@ -278,6 +284,16 @@ def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:
         for records in batches:
             tally += write_ledger(store, survey.name, records)
     return tally.balanced(f"ingest of {survey.name}")
+
+
+def fetched_from(chunk: IngestChunk) -> str | None:
+    """Host and port that the chunk's images are asked for; None where they come from files."""
+    return None if chunk.images else host(load_survey(chunk.survey))
+
+
+def worth_waiting(chunk: IngestChunk) -> bool:
+    """Whether galaxies that got no answer may get one soon: not while their service is given up."""
+    return not given_up(load_survey(chunk.survey))
 
 
 def finish(source: IngestSource, settings: Settings) -> IngestSummary:

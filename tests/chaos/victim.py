@@ -32,7 +32,7 @@ RETRIES = 3
 
 def run_ingest(settings: Settings, survey: str, catalog: str) -> Any:
     """A catalog and the images of its galaxies, two chunks at a time."""
-    ingest.CHUNK = 8
+    ingest.CHUNK = ingest.SERVICE_CHUNK = 8
     source = ingest.IngestSource(survey=survey, catalog=catalog)
     ingest.read(source, settings)
 

@@ -206,7 +206,8 @@ def test_pools_workers_limits_and_deployments_are_there(stack: Stack):
         deployments = api.post("/deployments/filter", json={}).json()
         assert {deployment["work_pool_name"] for deployment in deployments} == {"cpu", "gpu", "net"}
         assert [one["name"] for one in deployments if any(each["active"] for each in one["schedules"])] == ["runs"]
-        assert api.get("/v2/concurrency_limits/gzflow-cutouts").json()["limit"] == 2
+        for host in ("www.legacysurvey.org", "skyserver.sdss.org"):
+            assert api.get(f"/v2/concurrency_limits/gzflow-cutouts-{host}").json()["limit"] == 1
         automations = api.post("/automations/filter", json={}).json()
         assert "gzflow: heartbeat lost" in {automation["name"] for automation in automations}
 

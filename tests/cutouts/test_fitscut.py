@@ -87,7 +87,14 @@ def test_hubble_archive_is_asked_for_data_sets_and_then_for_a_picture_of_them() 
         "Spectral_Elt": "f435w,f606w,f850lp",
         "proprietary": "false",
     }
-    rows = [("z", "F850LP"), ("v", "F606W"), ("v2", "F606W"), ("b", " F435W"), ("", "F435W")]
+    rows = [
+        ("colour", "F850LP/F606W/F435W"),
+        ("z", "F850LP;CLEAR1L"),
+        ("v", "F606W"),
+        ("v2", "F606W"),
+        ("b", " F435W"),
+        ("", "F435W"),
+    ]
     request = prepared(HLA, votable(*rows))
     assert dict(request.params) == {
         "RA": "10.00000000",

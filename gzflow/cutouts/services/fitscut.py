@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from abc import abstractmethod
 from io import BytesIO
@@ -245,7 +246,14 @@ class HubbleLegacyArchive(Fitscut):
             names, filters = ([str(value).strip() for value in table[key]] for key in ("Dataset", "Spectral_Elt"))
         except (ValueError, LookupError, TypeError, VOWarning) as error:
             raise NotAnImage(f"the VOTable cannot be read: {error}", where=lookup.where) from error
-        return {band.lower(): name for name, band in reversed(list(zip(names, filters, strict=True))) if name}
+        rows = [(_filter(text), name) for text, name in zip(filters, names, strict=True) if name]
+        return {band: name for band, name in reversed(rows) if band}
+
+
+def _filter(text: str) -> str | None:
+    """The one filter of a data set, lower case: ``F606W;CLEAR2L`` has one, a colour image has several."""
+    words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word and not word.startswith("clear")]
+    return words[0] if len(words) == 1 else None
 
 
 def _native_pixels(spec: CutoutSpec, pixscale: float, native: float) -> int:

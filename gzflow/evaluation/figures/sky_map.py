@@ -32,6 +32,7 @@ def sky_map(
     groups: Sequence[str] | None = None,
     *,
     title: str = "Where the galaxies are",
+    most: int | None = None,
 ) -> Figure:
     """Positions on the sky, east to the left: enlarged when small, the whole sky in Mollweide's projection otherwise.
 
@@ -41,6 +42,8 @@ def sky_map(
         (n,) degrees, J2000; NaN where unknown, which the subtitle counts.
     groups
         (n,) a word a galaxy, for instance its split; each gets a colour.
+    most
+        Most points a group that are drawn, evenly chosen; the numbers shown are those of all. None draws every one.
     """
     ra, dec = np.asarray(ra, dtype=np.float64), np.asarray(dec, dtype=np.float64)
     known = np.isfinite(ra) & np.isfinite(dec)
@@ -57,8 +60,8 @@ def sky_map(
     stretch = np.cos(np.radians(np.median(dec)))
     small = np.ptp(offset) * stretch < PATCH and np.ptp(dec) < PATCH and np.abs(dec).max() < 80
     if small:
-        return _patch(centre + offset, dec, labels, stretch, title, subtitle)
-    return _whole_sky(ra, dec, labels, title, subtitle)
+        return _patch(centre + offset, dec, labels, stretch, title, subtitle, most)
+    return _whole_sky(ra, dec, labels, title, subtitle, most)
 
 
 def _patch(
@@ -68,6 +71,7 @@ def _patch(
     stretch: float,
     title: str,
     subtitle: str,
+    most: int | None,
 ) -> Figure:
     """`ra` without a jump at 360: it may leave 0..360, the tick labels come back."""
     tall = np.ptp(dec) / max(np.ptp(ra) * stretch, 1e-9)
@@ -76,7 +80,7 @@ def _patch(
     height = figure.get_figheight()
     axes = figure.add_axes((0.09, 0.52 / height, 0.88, top - 0.62 / height))
     plain_axes(axes, grid="both")
-    _points(axes.scatter, ra, dec, labels)
+    _points(axes.scatter, ra, dec, labels, most)
     axes.set_aspect(1 / stretch, adjustable="datalim")
     axes.invert_xaxis()
     axes.xaxis.set_major_formatter(lambda value, _: f"{value % 360:g}°")
@@ -88,7 +92,12 @@ def _patch(
 
 
 def _whole_sky(
-    ra: NDArray[np.float64], dec: NDArray[np.float64], labels: NDArray[np.str_], title: str, subtitle: str
+    ra: NDArray[np.float64],
+    dec: NDArray[np.float64],
+    labels: NDArray[np.str_],
+    title: str,
+    subtitle: str,
+    most: int | None,
 ) -> Figure:
     figure = new_figure(8.4, 4.9)
     heading(figure, title, subtitle)
@@ -97,7 +106,7 @@ def _whole_sky(
     axes.grid(color=GRID, linewidth=0.8)
     axes.spines["geo"].set_color("#c3c8d2")
     # The sky is seen from inside: right ascension grows to the left, with 12 h in the middle as surveys show it.
-    _points(axes.scatter, np.radians(180 - ra % 360), np.radians(dec), labels)
+    _points(axes.scatter, np.radians(180 - ra % 360), np.radians(dec), labels, most)
     hours = np.arange(3, 24, 3)
     axes.set_xticks(np.radians(180 - hours * 15.0), [f"{hour}h" for hour in hours], color=MUTED, fontsize=SMALL)
     degrees = np.arange(-60, 61, 30)
@@ -114,11 +123,16 @@ def _mean_angle(degrees: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean()))) % 360
 
 
-def _points(scatter: Any, x: NDArray[np.float64], y: NDArray[np.float64], labels: NDArray[np.str_]) -> None:
+def _points(
+    scatter: Any, x: NDArray[np.float64], y: NDArray[np.float64], labels: NDArray[np.str_], most: int | None
+) -> None:
     size = float(np.clip(9000 / len(x), 0.6, 14))
-    for colour, label in zip(_colours(labels).values(), _colours(labels), strict=True):
-        rows = labels == label
-        scatter(x[rows], y[rows], s=size, c=colour, linewidths=0, alpha=0.75, rasterized=True)
+    for label, colour in _colours(labels).items():
+        rows = np.flatnonzero(labels == label)
+        # A dozen galaxies among thousands would be lost at the size of the many.
+        own = float(np.clip(9000 / len(rows), size, 8 * size))
+        drawn = rows if most is None else rows[:: -(-len(rows) // most)]
+        scatter(x[drawn], y[drawn], s=own, c=colour, linewidths=0, alpha=0.75, rasterized=True)
 
 
 def _colours(labels: NDArray[np.str_]) -> dict[str, str]:

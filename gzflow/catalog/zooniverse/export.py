@@ -83,7 +83,7 @@ def rows(path: Path, columns: Sequence[str], on_bad_row: Callable[[str], None]) 
     try:
         with pc.open_csv(
             str(path),
-            pc.ReadOptions(block_size=_BLOCK),
+            pc.ReadOptions(block_size=_BLOCK, use_threads=False),
             pc.ParseOptions(newlines_in_values=True, invalid_row_handler=bad),
             pc.ConvertOptions(
                 include_columns=list(columns),

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows import (
     cli_acquire,
     cli_finetune,
     cli_import,
     cli_models,
+    cli_plan,
     cli_shards,
     cli_stack,
     cli_status,
@@ -234,7 +235,7 @@ def demo(
 @app.command(rich_help_panel=LOOK)
 def surveys() -> None:
     """The shipped surveys."""
-    table = Table("name", "survey", "questions", "answers", "images", "licence", box=None)
+    table = Table(Column("name", no_wrap=True), "survey", "questions", "answers", "images", box=None)
     for name in survey_names():
         survey = load_survey(name)
         table.add_row(
@@ -242,11 +243,11 @@ def surveys() -> None:
             survey.about.title,
             str(len(survey.tree.questions)),
             str(len(survey.tree.answers)),
-            f"service {survey.cutout.service}, or files" if survey.cutout else "files",
-            survey.about.licence,
+            f"{survey.cutout.service}, files" if survey.cutout else "files",
         )
     out.print(table)
-    out.print("\nYours: one TOML file, see docs/surveys.md; then use its path as the survey.")
+    out.print("\nTheir tables, licences and pictures of their trees: docs/surveys.md, `gzflow survey tree NAME`.")
+    out.print("Yours: one TOML file, begun by `gzflow survey new TABLE`; then use its path as the survey.")
 
 
 app.command(rich_help_panel=STEPS)(cli_acquire.acquire)
@@ -257,6 +258,7 @@ app.command(rich_help_panel=MODELS)(cli_models.promote)
 app.command(rich_help_panel=MODELS)(cli_models.rollback)
 app.command(rich_help_panel=MODELS)(cli_models.models)
 app.command(rich_help_panel=MODELS)(cli_models.compare)
+app.add_typer(cli_plan.app, name="plan", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(cli_status.status)
 app.add_typer(cli_shards.app, name="shards", rich_help_panel=LOOK)
 app.add_typer(cli_survey.app, name="survey", rich_help_panel=LOOK)

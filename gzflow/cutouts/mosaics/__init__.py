@@ -2,9 +2,9 @@
 
 from gzflow.cutouts.mosaics.cut import cut, cut_bands, native_side
 from gzflow.cutouts.mosaics.index import NOWHERE, Places, TileIndex
-from gzflow.cutouts.mosaics.opened import opened
 from gzflow.cutouts.mosaics.picture import encoded, picture_on_tile
 from gzflow.cutouts.mosaics.tile import Tile
+from gzflow.cutouts.mosaics.unpack import opened
 
 __all__ = [
     "NOWHERE",

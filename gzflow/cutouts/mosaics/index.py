@@ -76,17 +76,15 @@ class TileIndex:
         known = {tile.name: tile for tile in earlier.tiles} if earlier else {}
         tiles, problems = [], []
         found = tile_files(folders, mosaic)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy remarks on every odd card of every header
-            for name, paths in found.items():
-                tile = known.get(name)
-                if tile is None or not _unchanged(tile, paths, mosaic.hdu):
-                    try:
-                        tile = read_tile(name, paths, mosaic.hdu)
-                    except UnusableTile as error:
-                        problems.append(str(error))
-                        continue
-                tiles.append(tile)
+        for name, paths in found.items():
+            tile = known.get(name)
+            if tile is None or not _unchanged(tile, paths, mosaic.hdu):
+                try:
+                    tile = read_tile(name, paths, mosaic.hdu)
+                except UnusableTile as error:
+                    problems.append(str(error))
+                    continue
+            tiles.append(tile)
         if problems:
             raise SettingsError(
                 f"{len(problems)} of {len(found)} tiles cannot be used",

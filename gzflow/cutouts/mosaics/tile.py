@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -121,21 +122,23 @@ def read_tile(name: str, paths: Mapping[str, Path], hdu: int | str | None) -> Ti
     UnusableTile
         A file that is no FITS image with a celestial WCS or ends early; bands on different grids.
     """
-    bands = {band: _read_header(path, hdu) for band, path in paths.items()}
-    first, (_, shape, cards) = next(iter(bands.items()))
-    wcs = WCS(fits.Header.fromstring(cards))
-    for band, (_, other_shape, other_cards) in bands.items():
-        if other_shape != shape or (
-            other_cards != cards and not _same_grid(wcs, WCS(fits.Header.fromstring(other_cards)), shape)
-        ):
-            raise UnusableTile(
-                f"tile {name}: bands {first} and {band} have different pixel grids ({paths[first]}, {paths[band]});"
-                " resample them to one grid first"
-            )
-    files = {band: TileFile.of(path, bands[band][0]) for band, path in paths.items()}
-    scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs)))) * 3600
-    centre, radius = _footprint(wcs, shape)
-    return Tile(name, files, shape, cards, scale, centre, radius)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy remarks on every odd card of every header
+        bands = {band: _read_header(path, hdu) for band, path in paths.items()}
+        first, (_, shape, cards) = next(iter(bands.items()))
+        wcs = WCS(fits.Header.fromstring(cards))
+        for band, (_, other_shape, other_cards) in bands.items():
+            if other_shape != shape or (
+                other_cards != cards and not _same_grid(wcs, WCS(fits.Header.fromstring(other_cards)), shape)
+            ):
+                raise UnusableTile(
+                    f"tile {name}: bands {first} and {band} have different pixel grids ({paths[first]}, {paths[band]});"
+                    " resample them to one grid first"
+                )
+        files = {band: TileFile.of(path, bands[band][0]) for band, path in paths.items()}
+        scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs)))) * 3600
+        centre, radius = _footprint(wcs, shape)
+        return Tile(name, files, shape, cards, scale, centre, radius)
 
 
 def _read_header(path: Path, wanted: int | str | None) -> tuple[int, tuple[int, int], str]:

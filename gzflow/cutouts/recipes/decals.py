@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gzflow.cutouts.recipes.planes import observed, picture
 
-_BLACK, _WHITE = np.arcsinh(-0.5), np.arcsinh(300.0)
+# Plain floats: numpy would carry the whole image through float64 for the sake of a float64 scalar.
+_BLACK, _WHITE = math.asinh(-0.5), math.asinh(300.0)
 _NANOMAGGIES = {"g": 0.008, "r": 0.014, "z": 0.019}
 """Flux per pixel that the recipe counts as one, for each band."""
 

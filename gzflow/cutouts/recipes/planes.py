@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 
 def observed(bands: NDArray[np.float32]) -> NDArray[np.float32]:
     """(bands, H, W) float32 in which pixels that are NaN or infinite count as zero flux."""
-    return np.nan_to_num(bands.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    flux = bands.astype(np.float32)
+    return flux if np.isfinite(flux).all() else np.nan_to_num(flux, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def picture(rgb: NDArray[np.float32], levels: float = 255.0) -> NDArray[np.uint8]:
@@ -19,5 +21,5 @@ def picture(rgb: NDArray[np.float32], levels: float = 255.0) -> NDArray[np.uint8
     levels
         1.0 becomes this many of 255, at most 255; values between two levels are cut to the lower.
     """
-    cut = np.clip(rgb * np.float32(levels), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(cut, 0, -1)[::-1])
+    cut = np.clip(rgb * np.float32(levels), 0, 255).astype(np.uint8)[:, ::-1]
+    return np.asarray(cv2.merge([np.ascontiguousarray(plane) for plane in cut]))

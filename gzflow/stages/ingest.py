@@ -6,13 +6,15 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from gzflow.catalog.read import read_catalog
+import polars as pl
+
+from gzflow.catalog.read import spool_catalog
 from gzflow.catalog.store import CatalogStore
 from gzflow.cutouts import services
 from gzflow.durable import write_bytes
@@ -21,6 +23,7 @@ from gzflow.lock import exclusive
 from gzflow.settings import Settings
 from gzflow.stages import mosaics
 from gzflow.stages.counts import Counts
+from gzflow.stages.ids import Ids
 from gzflow.stages.images import (
     changed_images,
     forget_troubles,
@@ -103,7 +106,7 @@ class IngestChunk:
 
     survey: str
     images: tuple[str, ...]
-    ids: tuple[str, ...]
+    ids: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -211,29 +214,21 @@ def read(source: IngestSource, settings: Settings) -> Counts:
     survey = check(source)
     if source.catalog is None:
         return Counts()
-    table = read_catalog(
+    table = spool_catalog(
         survey,
         Path(source.catalog),
         joins={name: Path(path) for name, path in source.joins.items()},
         mapping=Path(source.mapping) if source.mapping else None,
     )
-    counts = Counts(
-        n_in=table.n_read, done=len(table.galaxies), filtered=table.n_filtered, failed=table.n_failed
-    ).balanced(f"reading {source.catalog}")
-    with CatalogStore(settings.catalog_url) as store:
-        store.upsert_catalog(survey, table)
-        store.record_ingest(
-            survey.name,
-            str(Path(source.catalog).absolute()),
-            {
-                "read": table.n_read,
-                "filtered": table.n_filtered,
-                "failed": table.n_failed,
-                "galaxies": len(table.galaxies),
-            },
-        )
+    with table, CatalogStore(settings.catalog_url) as store:
+        counts = Counts(
+            n_in=table.n_read, done=table.n_galaxies, filtered=table.n_filtered, failed=table.n_failed
+        ).balanced(f"reading {source.catalog}")
+        vanished = store.upsert_catalog(survey, table)
     for note in table.notes:
         logger.info("%s: %s", survey.name, note)
+    if vanished:
+        logger.info("%s: %d galaxies are no longer in the file and left the store", survey.name, vanished)
     logger.info("%s: catalog %s", survey.name, counts.sentence())
     return counts
 
@@ -244,25 +239,40 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
     chunk = CHUNK
     if not source.images and survey.cutout is not None:
         chunk = max(8, min(SERVICE_CHUNK, int(survey.cutout.rate * CHUNK_SECONDS)))
-    with CatalogStore(settings.catalog_url) as store:
-        named = dict(store.galaxies(survey.name).select("id_str", "image").iter_rows())
-        ledger = store.cutouts(survey.name)
-    galaxies = list(named)
-    state = dict(zip(ledger["id_str"], ledger["state"], strict=True))
     # A service's final answer stays unless it is asked for again; files cost nothing to look at once more.
-    final = {"no-coverage", "failed"} if not (source.retry_failed or source.images) else set()
+    final = ["no-coverage", "failed"] if not (source.retry_failed or source.images) else []
     tiled = mosaics.on_tiles(survey, source.images)
-    changed = set() if tiled else changed_images(source.roots, named, ledger)
-    finished = {i for i in galaxies if state.get(i) == "done"} - changed
-    given_up = {i for i in galaxies if state.get(i) in final}
-    to_do = [i for i in galaxies if i not in finished and i not in given_up]
-    parts: Iterable[Sequence[str]] = (to_do[start : start + chunk] for start in range(0, len(to_do), chunk))
-    if tiled:
-        with CatalogStore(settings.catalog_url) as store:
-            parts = tuple(mosaics.chunks(survey, source.roots, to_do, store, settings))
-    chunks = tuple(IngestChunk(source.survey, source.roots, tuple(part)) for part in parts)
-    counts = Counts(n_in=len(finished) + len(given_up), done=len(finished), reused=len(finished), failed=len(given_up))
+    waiting: list[str] = []
+    parts: list[Ids] = []
+    finished = given_up = 0
+    with CatalogStore(settings.catalog_url) as store:
+        for page in _pages(store, survey.name):
+            named = dict(page.select("id_str", "image").iter_rows())
+            changed = set() if tiled else changed_images(source.roots, named, page)
+            kept = (page["state"] == "done").fill_null(value=False) & ~page["id_str"].is_in(list(changed))
+            ended = page["state"].is_in(final).fill_null(value=False)
+            finished, given_up = finished + int(kept.sum()), given_up + int(ended.sum())
+            waiting.extend(page.filter(~kept & ~ended)["id_str"])
+            if not tiled:
+                whole = len(waiting) - len(waiting) % chunk
+                parts += [Ids(waiting[start : start + chunk]) for start in range(0, whole, chunk)]
+                del waiting[:whole]
+        if tiled:
+            parts = [Ids(part) for part in mosaics.chunks(survey, source.roots, waiting, store, settings)]
+        elif waiting:
+            parts.append(Ids(waiting))
+    chunks = tuple(IngestChunk(source.survey, source.roots, part) for part in parts)
+    counts = Counts(n_in=finished + given_up, done=finished, reused=finished, failed=given_up)
     return IngestPlan(chunks, counts)
+
+
+def _pages(store: CatalogStore, survey: str) -> Iterator[pl.DataFrame]:
+    """The galaxies of a survey with their ledger rows, some at a time."""
+    store.galaxies(survey, ids=[])  # a survey that was never ingested is said to be so
+    after: str | None = None
+    while len(page := store.ledger_page(survey, after)):
+        yield page
+        after = page["id_str"][-1]
 
 
 def run_chunk(chunk: IngestChunk, settings: Settings) -> Counts:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from gzflow import load_survey
 from gzflow.catalog.failure import Failure
-from gzflow.catalog.read import read_catalog
+from gzflow.catalog.read import read_catalog, spool_catalog
 from gzflow.catalog.store import CatalogStore, CutoutRecord
 from gzflow.errors import StoreError
 from gzflow.surveys import Survey
@@ -79,7 +80,7 @@ def test_a_galaxy_that_now_fails_is_taken_out(store: CatalogStore, survey: Make,
 def test_two_files_of_one_survey_add_up(store: CatalogStore, survey: Make, row: Row, table: Table) -> None:
     bars = survey()
     store.upsert_catalog(bars, read_catalog(bars, table(row("a"), row("x", dec=99))))
-    store.upsert_catalog(bars, read_catalog(bars, table(row("b"))))
+    store.upsert_catalog(bars, read_catalog(bars, table(row("b"), name="second.csv")))
     assert ids_of(store.galaxies("bars")) == ["a", "b"]
     assert ids_of(store.failures("bars")) == ["x"]
 
@@ -109,8 +110,6 @@ def test_two_surveys_do_not_see_each_other(store: CatalogStore, survey: Make, ro
     store.record_cutouts("bars", [CutoutRecord("b", "done")])
     assert store.survey_names() == ["bars", "bars-2"]
     assert ids_of(store.galaxies("bars-2")) == ["b", "c"]
-    assert store.pending("bars") == ["a"]
-    assert store.pending("bars-2") == ["b", "c"]
     store.drop_survey("bars-2")
     assert store.survey_names() == ["bars"]
     assert ids_of(store.votes(one)) == ["a", "b"]
@@ -176,7 +175,6 @@ def test_the_ledger_keeps_the_last_word_and_adds_attempts(
 ) -> None:
     bars = survey()
     store.upsert_catalog(bars, read_catalog(bars, table(*(row(name) for name in "abcde"))))
-    assert store.pending("bars") == list("abcde")
     store.record_cutouts(
         "bars",
         [
@@ -186,9 +184,7 @@ def test_the_ledger_keeps_the_last_word_and_adds_attempts(
             CutoutRecord("d", "failed", reason="truncated", detail="NUL \0 in it"),
         ],
     )
-    assert store.pending("bars") == ["b", "e"]
     store.record_cutouts("bars", [CutoutRecord("b", "failed", reason="refused", attempts=2)])
-    assert store.pending("bars") == ["e"]
     ledger = store.cutouts("bars")
     assert ledger.row(0) == ("a", "done", "x.zip", "a.jpg", "x.zip", 3_000_000_000, "f0", None, None, 1)
     assert ledger.row(1)[-4:] == (None, "refused", None, 7)
@@ -227,11 +223,82 @@ def test_reading_a_catalog_again_leaves_other_stages_failures(
     assert store.failures("bars").select("stage", "reason").rows() == [("cutout", "blank")]
 
 
-def test_ingests_are_remembered_by_file(store: CatalogStore) -> None:
-    store.record_ingest("s", "a.csv", {"read": 3})
-    store.record_ingest("s", "b.csv", {"read": 1})
-    store.record_ingest("s", "a.csv", {"read": 4})
-    assert store.ingests("s").select("source", "counts").rows() == [("a.csv", '{"read": 4}'), ("b.csv", '{"read": 1}')]
+def files(store: CatalogStore) -> list[tuple[str, int]]:
+    """Name and number of left-out rows of each ingested file."""
+    rows = store.ingests("bars").select("source", "counts").rows()
+    return [(Path(source).name, json.loads(counts)["filtered"]) for source, counts in rows]
+
+
+def test_a_copy_elsewhere_is_the_same_catalog(store: CatalogStore, survey: Make, row: Row, table: Table) -> None:
+    chosen = survey(('dec = "dec"', 'dec = "dec"\nwhere = "sample = 1"'))
+    rows = [row("a", sample=1), row("b", sample=2), row(None, sample=1)]
+    for name in ("one.csv", "one.csv", "copy.csv"):
+        assert store.upsert_catalog(chosen, read_catalog(chosen, table(*rows, name=name))) == 0
+    assert files(store) == [("copy.csv", 1)]
+    assert ids_of(store.galaxies("bars")) == ["a"]
+    assert ids_of(store.failures("bars")) == ["row 3 of copy.csv"]
+    store.upsert_catalog(chosen, read_catalog(chosen, table(row("c", sample=1), row("d", sample=2), name="two.csv")))
+    assert files(store) == [("copy.csv", 1), ("two.csv", 1)]
+    assert ids_of(store.failures("bars")) == ["row 3 of copy.csv"]
+
+
+def test_rows_that_vanished_from_a_file_are_retired(store: CatalogStore, survey: Make, row: Row, table: Table) -> None:
+    bars = survey()
+    store.upsert_catalog(bars, read_catalog(bars, table(row("other"), name="other.csv")))
+    store.upsert_catalog(bars, read_catalog(bars, table(row("a"), row("b"), row("c", dec=99), row(None))))
+    store.record_failures("bars", [Failure("b", "shard", "blank")])
+    assert store.upsert_catalog(bars, read_catalog(bars, table(row("a", ra=11), row("new")))) == 1
+    assert ids_of(store.galaxies("bars")) == ids_of(store.votes(bars)) == ["a", "new", "other"]
+    assert store.failures("bars").select("id_str", "stage").rows() == [("b", "shard")]
+
+
+def test_an_interrupted_ingest_is_taken_up_by_the_next(
+    store: CatalogStore, survey: Make, row: Row, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = survey()
+    store.upsert_catalog(bars, read_catalog(bars, table(row("a"), row("b"))))
+    second = read_catalog(bars, table(row("b"), row("c")))
+    with monkeypatch.context() as patched:
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(store, "_retire", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.upsert_catalog(bars, second)
+    assert files(store) == [("catalog.csv", 0)]  # the accounting is still that of the file that is whole
+    assert store.upsert_catalog(bars, second) == 1
+    assert ids_of(store.galaxies("bars")) == ["b", "c"]
+    assert len(files(store)) == 1
+
+
+def test_a_large_catalog_comes_in_parts(store: CatalogStore, survey: Make, row: Row, table: Table) -> None:
+    chosen = survey(('dec = "dec"', 'dec = "dec"\ncarry = ["note"]\nwhere = "sample = 1"'))
+    text = 'it\'s "quoted", with\nlines, 100 % \\N and 漢'
+    rows = [row(f"g{i:03d}", note=text, sample=int(i % 5 > 0), dec=99 if i % 7 == 0 else 1) for i in range(200)]
+    path = table(*rows, row("g000", sample=1), name="t.csv")  # the filter leaves out the other g000
+    whole = read_catalog(chosen, path)
+    for _ in range(2):
+        with spool_catalog(chosen, path, rows=17) as spool:
+            assert store.upsert_catalog(chosen, spool) == 0
+        assert store.galaxies("bars").equals(whole.galaxies.sort("id_str"))
+        assert store.votes(chosen).equals(whole.votes.sort("id_str"))
+        assert ids_of(store.failures("bars")) == sorted(failure.id_str for failure in whole.failures)
+
+
+def test_the_ledger_comes_in_pages(store: CatalogStore, survey: Make, row: Row, table: Table) -> None:
+    bars = survey(('dec = "dec"', 'dec = "dec"\nimage = "file"'))
+    store.upsert_catalog(bars, read_catalog(bars, table(*(row(f"g{i}", file=f"{i}.png") for i in range(7)))))
+    store.record_cutouts("bars", [CutoutRecord("g3", "done", path="3.png", bytes=5)])
+    pages, after = [], None
+    while len(page := store.ledger_page("bars", after, size=3)):
+        pages.append(page)
+        after = page["id_str"][-1]
+    assert [len(page) for page in pages] == [3, 3, 1]
+    together = pl.concat(pages)
+    assert ids_of(together) == [f"g{i}" for i in range(7)]
+    assert together.row(3) == ("g3", "3.png", "done", "3.png", None, 5)
+    assert together["state"].null_count() == 6
 
 
 def test_matches_replace_those_of_an_earlier_run(store: CatalogStore) -> None:
@@ -263,7 +330,7 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     connection.execute("UPDATE gzflow_store SET value = '99' WHERE name = 'format_version'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="has format 99, this version of gzflow reads 1"):
+    with pytest.raises(StoreError, match="has format 99, this version of gzflow reads 2"):
         CatalogStore(f"sqlite:///{path}")
 
 

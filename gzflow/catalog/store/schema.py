@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeEngine
 from gzflow.errors import StoreError
 from gzflow.tree import DecisionTree
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 metadata = MetaData()
 
 
@@ -38,6 +38,7 @@ galaxies = _table(
     _column("pixscale", Float),
     _column("image"),
     _column("carried", nullable=False),
+    _column("ingest", Integer),  # number of the catalog file that wrote the row last
 )
 cutouts = _table(
     "cutouts",
@@ -62,8 +63,17 @@ failures = _table(
     _key("reason"),
     _column("detail", nullable=False),
     _column("at", nullable=False),
+    _column("ingest", Integer),
 )
-ingests = _table("ingests", _key("survey"), _key("source"), _column("counts", nullable=False), _column("at"))
+catalog_files = _table(
+    "catalog_files",
+    _key("survey"),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _column("path", nullable=False),
+    _column("digest"),
+    _column("counts"),  # NULL until all rows of the file are in the store
+    _column("at"),
+)
 crossmatches = _table(
     "crossmatches",
     _key("left_survey"),

@@ -1,23 +1,31 @@
-"""Nearest neighbours within 2 arcsec: gzflow against astropy's match_to_catalog_sky, with the same result asserted.
+"""Cross-match within 2 arcsec: gzflow against astropy at rising sizes, and LSDB at the largest; time and peak memory.
 
-Two simulated catalogs of the size of GZ2 and of a larger survey, half of the first in both with 0.3 arcsec of scatter,
-in random order. astropy gets arrays and gives arrays; gzflow's time includes reading the frames, its checks, the
-distances and the sorted frame with ids. Both search their trees on one core.
+Two simulated catalogs a size, half of the first in both with 0.3 arcsec of scatter, in random order. Each method runs
+in a process of its own, which measures its time (imports and reading the input excluded) and its peak resident memory
+(all included), and writes its pairs; the parent asserts that they are the same. astropy gets arrays and gives arrays;
+gzflow's time includes its checks, the ids and the sorted frame; LSDB's reading and writing HATS catalogs on disk, which
+are made in a process of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 
-import astropy.units as u
 import numpy as np
 import polars as pl
-from astropy.coordinates import SkyCoord
-from timing import machine, median_seconds
-
-from gzflow.sky import crossmatch
+from timing import machine
 
 RADIUS = 2.0
+SIZES = "243500x272725,1000000x1000000,5000000x5000000"
+PAIRS = {"left_id": pl.String, "right_id": pl.String, "separation_arcsec": pl.Float64}
 
 
 def catalogs(n_left: int, n_right: int, seed: int = 42) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -36,39 +44,128 @@ def catalogs(n_left: int, n_right: int, seed: int = 42) -> tuple[pl.DataFrame, p
     return left, right
 
 
-def rival(left: pl.DataFrame, right: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    here, there = (SkyCoord(f["ra"].to_numpy() * u.deg, f["dec"].to_numpy() * u.deg) for f in (left, right))
-    nearest, separation, _ = here.match_to_catalog_sky(there)
-    inside = np.flatnonzero(separation.arcsec <= RADIUS)
-    return inside, nearest[inside], separation.arcsec[inside]
+# --- in the child
 
 
-def assert_same(left: pl.DataFrame, right: pl.DataFrame) -> int:
-    i, j, separation = rival(left, right)
-    expected = pl.DataFrame({"left_id": left["id_str"][i], "right_id": right["id_str"][j], "s": separation})
-    expected = expected.sort("left_id", "right_id")
-    found = crossmatch(left, right, RADIUS)
-    assert found["left_id"].equals(expected["left_id"])
-    assert found["right_id"].equals(expected["right_id"])
-    np.testing.assert_allclose(found["separation_arcsec"], expected["s"], atol=1e-8)
-    return len(found)
+def by_astropy(left: pl.DataFrame, right: pl.DataFrame, how: str) -> tuple[float, pl.DataFrame]:
+    import astropy.units as u
+    from astropy.coordinates import SkyCoord, search_around_sky
+
+    places = [(frame["ra"].to_numpy(), frame["dec"].to_numpy()) for frame in (left, right)]
+    start = time.perf_counter()
+    here, there = (SkyCoord(ra * u.deg, dec * u.deg) for ra, dec in places)
+    if how == "all":
+        i, j, separation, _ = search_around_sky(here, there, RADIUS * u.arcsec)
+        separation = separation.arcsec
+    else:
+        nearest, apart, _ = here.match_to_catalog_sky(there)
+        i = np.flatnonzero(apart.arcsec <= RADIUS)
+        j, separation = nearest[i], apart.arcsec[i]
+    seconds = time.perf_counter() - start
+    return seconds, pl.DataFrame([left["id_str"][i], right["id_str"][j], pl.Series(separation)], schema=PAIRS)
+
+
+def by_gzflow(left: pl.DataFrame, right: pl.DataFrame, how: str) -> tuple[float, pl.DataFrame]:
+    from gzflow.sky import crossmatch
+
+    start = time.perf_counter()
+    pairs = crossmatch(left, right, RADIUS, how)
+    return time.perf_counter() - start, pairs
+
+
+def by_lsdb(folder: Path, how: str) -> tuple[float, pl.DataFrame]:
+    from gzflow.sky.hats import crossmatch_hats, read_pairs
+
+    start = time.perf_counter()
+    crossmatch_hats(folder / "left-hats", folder / "right-hats", folder / "pairs-hats", RADIUS, how)
+    return time.perf_counter() - start, read_pairs(folder / "pairs-hats").collect()
+
+
+def to_hats(left: pl.DataFrame, right: pl.DataFrame, folder: Path) -> tuple[float, pl.DataFrame]:
+    from gzflow.sky.hats import write_hats
+
+    start = time.perf_counter()
+    for name, frame in (("left", left), ("right", right)):
+        write_hats(frame, folder / f"{name}-hats", name=name)
+    return time.perf_counter() - start, pl.DataFrame(schema=PAIRS)
+
+
+def child(method: str, how: str, folder: Path) -> None:
+    if method == "lsdb":
+        seconds, pairs = by_lsdb(folder, how)
+    else:
+        left, right = (pl.read_parquet(folder / f"{name}.parquet") for name in ("left", "right"))
+        if method == "hats":
+            seconds, pairs = to_hats(left, right, folder)
+        else:
+            seconds, pairs = (by_astropy if method == "astropy" else by_gzflow)(left, right, how)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    pairs.sort(*PAIRS).write_parquet(folder / f"{method}-{how}.parquet")
+    print(f"{seconds} {peak}")
+
+
+# --- in the parent
+
+
+def measure(method: str, how: str, folder: Path, repeats: int) -> tuple[float, float]:
+    """Median seconds and largest peak memory in GiB."""
+    command = [sys.executable, __file__, "--child", method, how, str(folder)]
+    runs = []
+    for _ in range(repeats):
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        runs.append(tuple(map(float, done.stdout.split()[-2:])))
+    return statistics.median(seconds for seconds, _ in runs), max(peak for _, peak in runs)
+
+
+def assert_same(folder: Path, one: str, other: str, atol: float) -> int:
+    a, b = (pl.read_parquet(folder / f"{name}.parquet") for name in (one, other))
+    assert a["left_id"].equals(b["left_id"]), f"{one} and {other} differ"
+    assert a["right_id"].equals(b["right_id"]), f"{one} and {other} differ"
+    np.testing.assert_allclose(a["separation_arcsec"], b["separation_arcsec"], rtol=0, atol=atol)
+    return len(a)
+
+
+def one_size(n_left: int, n_right: int, folder: Path, repeats: int, *, with_lsdb: bool) -> None:
+    for name, frame in zip(("left", "right"), catalogs(n_left, n_right), strict=True):
+        frame.write_parquet(folder / f"{name}.parquet")
+    print(f"\n{n_left:,} x {n_right:,} rows")
+    rivals = {how: measure("astropy", how, folder, repeats) for how in ("nearest", "all")}
+    ours = {how: measure("gzflow", how, folder, repeats) for how in ("nearest", "best", "all")}
+    n = {how: assert_same(folder, f"astropy-{how}", f"gzflow-{how}", 1e-8) for how in rivals}
+    names = {"nearest": "match_to_catalog_sky", "all": "search_around_sky"}
+    for how, (seconds, peak) in rivals.items():
+        print(f"  astropy {names[how]:<22} {seconds:8.2f} s  {peak:6.2f} GiB   {n[how]:,} pairs")
+    for how, (seconds, peak) in ours.items():
+        against = rivals["all" if how == "all" else "nearest"][0] / seconds
+        same = "same pairs" if how in n else "mutual"
+        print(f"  gzflow  {how:<22} {seconds:8.2f} s  {peak:6.2f} GiB   {against:4.1f} x, {same}")
+    if with_lsdb:
+        written, peak = measure("hats", "-", folder, 1)
+        print(f"  HATS catalogs written          {written:8.2f} s  {peak:6.2f} GiB")
+        seconds, peak = measure("lsdb", "nearest", folder, 1)
+        assert_same(folder, "gzflow-nearest", "lsdb-nearest", 0.0)
+        print(f"  LSDB    nearest, HATS to HATS  {seconds:8.2f} s  {peak:6.2f} GiB   same pairs, same bits")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--left", type=int, default=243_500)
-    parser.add_argument("--right", type=int, default=272_725)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--sizes", default=SIZES, help="LEFTxRIGHT,LEFTxRIGHT,...; LSDB runs at the last one")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where scratch files go; default: the system's folder")
+    parser.add_argument("--child", nargs=3, metavar=("METHOD", "HOW", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    left, right = catalogs(options.left, options.right)
-    n = assert_same(left, right)
+    if options.child:
+        method, how, folder = options.child
+        child(method, how, Path(folder))
+        return
     print(machine())
-    print(f"{options.left:,} x {options.right:,} rows, {n:,} pairs within {RADIUS} arcsec, same as astropy's")
-    theirs = median_seconds(lambda: rival(left, right), options.repeats)
-    print(f"astropy match_to_catalog_sky   {theirs:6.3f} s")
-    for how in ("nearest", "best", "all"):
-        ours = median_seconds(lambda how=how: crossmatch(left, right, RADIUS, how), options.repeats)
-        print(f"gzflow {how:<23} {ours:6.3f} s   {theirs / ours:4.1f} x")
+    sizes = [tuple(map(int, size.split("x"))) for size in options.sizes.split(",")]
+    for n_left, n_right in sizes:
+        folder = Path(tempfile.mkdtemp(prefix="gzflow-crossmatch-", dir=options.folder))
+        try:
+            one_size(n_left, n_right, folder, options.repeats, with_lsdb=(n_left, n_right) == sizes[-1])
+        finally:
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

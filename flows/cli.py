@@ -18,6 +18,7 @@ from flows import (
     cli_models,
     cli_plan,
     cli_shards,
+    cli_sky,
     cli_stack,
     cli_status,
     cli_survey,
@@ -109,7 +110,7 @@ def crossmatch(
 
     show_logs()
     summary = flow(left=left, right=right, radius=radius, how=how)
-    out.print(f"[bold]{summary.n_matches:,}[/] pairs: {summary.file}")
+    out.print(f"[bold]{left} x {right}[/]: {summary.sentence()}\npairs and pictures: {summary.file.parent}")
 
 
 @app.command(rich_help_panel=STEPS)
@@ -252,6 +253,8 @@ def surveys() -> None:
 
 app.command(rich_help_panel=STEPS)(cli_acquire.acquire)
 app.command(rich_help_panel=STEPS)(cli_votes.votes)
+app.command(rich_help_panel=STEPS)(cli_sky.hats)
+app.command(rich_help_panel=STEPS)(cli_sky.crossmatch_hats)
 app.command(rich_help_panel=MODELS)(cli_finetune.finetune)
 app.command(rich_help_panel=MODELS)(cli_import.import_run)
 app.command(rich_help_panel=MODELS)(cli_models.promote)

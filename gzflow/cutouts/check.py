@@ -110,8 +110,10 @@ def empty_share(pixels: NDArray[np.uint8], grey: int) -> float:
     rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
     if rows == 0 or columns == 0:
         return 0.0
-    empty = (np.abs(pixels[: rows * 8, : columns * 8].astype(np.int16) - grey) <= 1).all(axis=-1)
-    return float(empty.reshape(rows, 8, columns, 8).all(axis=(1, 3)).mean())
+    # Eight bytes of the mask are one row of a block; compared as one number, this costs less than decoding does.
+    mask = cv2.inRange(pixels[: rows * 8, : columns * 8], (grey - 1,) * 3, (grey + 1,) * 3)
+    whole_rows = mask.view(np.uint64) == np.iinfo(np.uint64).max
+    return float(whole_rows.reshape(rows, 8, columns).all(axis=1).mean())
 
 
 def check_fits(content: bytes, *, shape: tuple[int, int, int] | None, what: str, bad_share: float = 0.2) -> CheckedFits:

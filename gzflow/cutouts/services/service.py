@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
@@ -50,7 +51,7 @@ class Request:
     bands: int = 3
     band_names: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def where(self) -> str:
         """The whole URL, for messages: it can be pasted into a browser."""
         return f"{self.url}?{urlencode(self.params)}"

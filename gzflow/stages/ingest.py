@@ -243,6 +243,7 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
     final = ["no-coverage", "failed"] if not (source.retry_failed or source.images) else []
     tiled = mosaics.on_tiles(survey, source.images)
     waiting: list[str] = []
+    on_tiles: list[pl.Series] = []
     parts: list[Ids] = []
     finished = given_up = 0
     with CatalogStore(settings.catalog_url) as store:
@@ -252,13 +253,15 @@ def plan(source: IngestSource, settings: Settings) -> IngestPlan:
             kept = (page["state"] == "done").fill_null(value=False) & ~page["id_str"].is_in(list(changed))
             ended = page["state"].is_in(final).fill_null(value=False)
             finished, given_up = finished + int(kept.sum()), given_up + int(ended.sum())
-            waiting.extend(page.filter(~kept & ~ended)["id_str"])
-            if not tiled:
+            if tiled:
+                on_tiles.append(page.filter(~kept)["id_str"])
+            else:
+                waiting.extend(page.filter(~kept & ~ended)["id_str"])
                 whole = len(waiting) - len(waiting) % chunk
                 parts += [Ids(waiting[start : start + chunk]) for start in range(0, whole, chunk)]
                 del waiting[:whole]
         if tiled:
-            parts = [Ids(part) for part in mosaics.chunks(survey, source.roots, waiting, store, settings)]
+            parts = [Ids(part) for part in mosaics.chunks(survey, source.roots, on_tiles, store, settings)]
         elif waiting:
             parts.append(Ids(waiting))
     chunks = tuple(IngestChunk(source.survey, source.roots, part) for part in parts)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from gzflow.catalog.store import CatalogStore, CutoutRecord
@@ -27,7 +28,6 @@ from gzflow.surveys.mosaic import Mosaic
 
 CHUNK = 4096
 """Galaxies of a chunk: about ten seconds of work for a core."""
-_PAGE = 50_000
 _ODD = re.compile(r"[^A-Za-z0-9._+-]")
 
 
@@ -59,11 +59,16 @@ def problems(survey: Survey, images: Sequence[str]) -> list[str]:
 
 
 def chunks(
-    survey: Survey, images: Sequence[str], ids: Sequence[str], store: CatalogStore, settings: Settings
-) -> Iterator[tuple[str, ...]]:
+    survey: Survey, images: Sequence[str], pages: Iterable[pl.Series], store: CatalogStore, settings: Settings
+) -> Iterator[Sequence[str]]:
     """Ids grouped by tile, at most `CHUNK` together; small tiles share a chunk, so that no tile is in two for nothing.
 
     Reads the headers of tiles that are new since the last run, and writes the index that `from_tiles` works with.
+
+    Parameters
+    ----------
+    pages
+        Ids of the galaxies to cut, some thousands in each.
 
     Raises
     ------
@@ -73,26 +78,33 @@ def chunks(
     file = _index_file(survey, settings)
     index = TileIndex.build([Path(path) for path in images], _mosaic(survey), TileIndex.load(file))
     index.save(file)
-    tile = np.empty(len(ids), np.int32)
-    for start in range(0, len(ids), _PAGE):
-        page = ids[start : start + _PAGE]
-        found = store.galaxies(survey.name, ids=page)
-        places = index.locate(_degrees(found["ra"]), _degrees(found["dec"]))
-        number = dict(zip(found["id_str"], places.tile.tolist(), strict=True))
-        tile[start : start + len(page)] = [number.get(id_str, NOWHERE) for id_str in page]
+    ids, numbers = [pl.Series("id_str", [], pl.String)], [np.empty(0, np.int32)]
+    for page in pages:
+        found = store.galaxies(survey.name, ids=page.to_list())
+        ids.append(found["id_str"])
+        numbers.append(index.locate(_degrees(found["ra"]), _degrees(found["dec"])).tile)
+    tile = np.concatenate(numbers)
     order = np.argsort(tile, kind="stable")
-    part: list[str] = []
-    for rows in np.split(order, np.flatnonzero(np.diff(tile[order])) + 1):
-        if part and len(part) + len(rows) > CHUNK:
-            yield tuple(part)
-            part = []
-        for start in range(0, len(rows), CHUNK):
-            part += [ids[row] for row in rows[start : start + CHUNK]]
-            if len(part) >= CHUNK:
-                yield tuple(part)
-                part = []
-    if part:
-        yield tuple(part)
+    sorted_ids, ends = pl.concat(ids).gather(order), np.flatnonzero(np.diff(tile[order])) + 1
+    start = 0
+    for end in _cuts(ends.tolist(), len(order)):
+        yield sorted_ids[start:end].to_list()
+        start = end
+
+
+def _cuts(ends: Sequence[int], n: int) -> Iterator[int]:
+    """Where chunks end, in rows sorted by tile: `ends` are the ends of all tiles but the last, `n` that of the last."""
+    start = last = 0
+    for end in (*ends, n):
+        if end - start > CHUNK and last > start:
+            yield last
+            start = last
+        while end - start > CHUNK:
+            start += CHUNK
+            yield start
+        last = end
+    if n > start:
+        yield n
 
 
 def from_tiles(

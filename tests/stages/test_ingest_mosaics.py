@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 from astropy.io import fits
 from astropy.nddata import Cutout2D
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gzflow.catalog.store import CatalogStore
 from gzflow.cutouts.archives import ImagePlace, read_image
@@ -245,3 +247,20 @@ def test_kill_9_in_the_middle_then_again(tmp_path, run_ingest, settings):
             assert archive.testzip() is None
     for at in range(0, 600, 50):
         assert picture(rows[sky.ids[at]]).shape == (PIXELS, PIXELS, 3)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), max_size=30),
+    most=st.integers(1, 50),
+)
+def test_chunks_end_where_tiles_do_unless_a_tile_is_too_large(sizes, most):
+    ends = np.cumsum(sizes).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "CHUNK", most)
+        cuts = list(stage._cuts(ends[:-1], ends[-1] if ends else 0))
+    starts = [0, *cuts[:-1]]
+    assert all(0 < end - start <= most for start, end in zip(starts, cuts, strict=False))
+    assert (cuts[-1] if cuts else 0) == (ends[-1] if ends else 0)
+    for begin, end in zip([0, *ends], ends, strict=False):
+        inside = sum(begin < cut < end for cut in cuts)
+        assert inside <= (end - begin - 1) // most, "a tile is cut more often than its size asks for"

@@ -203,6 +203,9 @@ class SimulatedSurvey:
             'licence = "CC0 1.0"',
             'image_rights = "open"',
             "",
+            "[catalog]",
+            f"carry = {json.dumps(self._carried())}  # the real table has more columns than the simulated one",
+            "",
             "[cutout]",
             f"url = {json.dumps(url)}",
             f"pixels = {self.pixels}",
@@ -213,6 +216,11 @@ class SimulatedSurvey:
         if self.base.cutout is None:
             lines += ['service = "legacysurvey"', 'options = { layer = "ls-dr9", format = "jpeg" }']
         return "\n".join(lines) + "\n"
+
+    def _carried(self) -> list[str]:
+        """What the real survey carries, as far as the simulated tables have it."""
+        columns = {name for table in (self.table, *self.joined.values()) for name in table.columns}
+        return [entry for entry, names in self.base.carried_columns().items() if columns.issuperset(names)]
 
 
 def _evaluated(

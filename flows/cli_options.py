@@ -31,7 +31,8 @@ MappingOption = Annotated[
 ]
 JoinOption = Annotated[list[str] | None, typer.Option(help="NAME=FILE, a further table of the survey; repeatable.")]
 ImagesOption = Annotated[
-    list[Path] | None, typer.Option(help="Folder or ZIP with images, read in place; repeatable. Empty: the service.")
+    list[Path] | None,
+    typer.Option(help="Folder or ZIP with images, or folder of FITS tiles; repeatable. Empty: the service."),
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Most epochs. Empty: the default of `gzflow train`.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]

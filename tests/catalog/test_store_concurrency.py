@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from gzflow import load_survey
 from gzflow.catalog.failure import Failure
@@ -47,8 +48,9 @@ def write(url: str, worker: int, rounds: int) -> None:
             store.record_failures(SURVEY, [Failure(f"w{worker}-{i}", "cutout", "blank")])
 
 
-def test_four_processes_lose_nothing(url: str) -> None:
-    workers, rounds = 4, 5
+@pytest.mark.parametrize("workers", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_processes_at_once_lose_nothing(url: str, workers: int) -> None:
+    rounds = 3
     processes = [SPAWN.Process(target=write, args=(url, worker, rounds)) for worker in range(workers)]
     for process in processes:
         process.start()

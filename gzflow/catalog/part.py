@@ -142,6 +142,13 @@ class PartReader:
         """An SQL expression of the survey over the columns it names, each as the type that all of its text has."""
         columns = sql_columns(expression)
         typed = self._typed(frame, columns)
+        # Text without any value has no type yet: SQL would take it for words and refuse to reckon with it.
+        nothing = [
+            name
+            for name in dict.fromkeys(columns)
+            if typed[name].dtype == pl.String and typed[name].null_count() == len(typed)
+        ]
+        typed = typed.with_columns(pl.lit(None).alias(name) for name in nothing)
         try:
             # The row's number keeps the height of the frame for expressions that read none.
             return typed.select("__row", pl.sql_expr(expression).cast(dtype).alias("value"))["value"]

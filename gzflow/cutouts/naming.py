@@ -23,7 +23,15 @@ def cutout_path(folder: Path, id_str: str, request: Request, recipe_name: str) -
     Of a service that must look something up first, `request` is the one before the look-up: so a rerun finds the file
     without asking.
     """
-    key = [id_str, urlsplit(request.url).hostname, urlsplit(request.url).path, dict(request.params), recipe_name]
+    key: list[object] = [
+        id_str,
+        urlsplit(request.url).hostname,
+        urlsplit(request.url).path,
+        dict(request.params),
+        recipe_name,
+    ]
+    if request.band_names or request.unit != 1:  # what the request does not say, and decides all the same
+        key.append([request.band_names, request.unit])
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=6).hexdigest()
     readable = _ODD.sub("_", id_str)[:80].lstrip(".")
     return folder / digest[:2] / f"{readable}-{digest}{request.suffix}"

@@ -5,19 +5,20 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+from astropy.io import fits
 from PIL import Image
 
 from gzflow.simulation.answer import Answer, Asked, jpeg, number
 from gzflow.simulation.sky import SimulatedSky
 from gzflow.simulation.stretch import colour_picture
-from gzflow.simulation.telescopes import TELESCOPES
+from gzflow.simulation.telescopes import TELESCOPES, Telescope
 
 MOST_PIXELS = 50_000_000
 _TELESCOPES = {"sdss": "sdss", "hst": "hubble"}
 
 
 class HipsService:
-    """``/hips-image-services/hips2fits``: JPEG and PNG; black where the HiPS ends."""
+    """``/hips-image-services/hips2fits``: JPEG, PNG and FITS; black, or NaN, where the HiPS ends."""
 
     def __init__(self, sky: SimulatedSky) -> None:
         self._sky = sky
@@ -35,6 +36,8 @@ class HipsService:
             return Answer(b"The generated image would be too large", "text/plain", 400)
         names = [name for word, name in _TELESCOPES.items() if word in query["hips"].lower()]
         telescope = TELESCOPES[names[0]] if names else self._sky.camera
+        if query.get("format") == "fits":
+            return self._fits(ra, dec, telescope, width, height, fov * 3600 / max(width, height))
         picture = np.zeros((height, width, 3), np.uint8)
         if self._sky.covers(ra, dec, telescope):
             scale = fov * 3600 / max(width, height)
@@ -45,3 +48,12 @@ class HipsService:
         stream = BytesIO()
         Image.fromarray(picture).save(stream, "PNG")
         return Answer(stream.getvalue(), "image/png")
+
+    def _fits(self, ra: float, dec: float, telescope: Telescope, width: int, height: int, scale: float) -> Answer:
+        """The middle band, row 0 the southern edge."""
+        plane = np.full((height, width), np.nan, np.float32)
+        if self._sky.covers(ra, dec, telescope):
+            plane = self._sky.look(ra, dec, telescope, width=width, height=height, pixscale=scale)[1, ::-1]
+        stream = BytesIO()
+        fits.PrimaryHDU(plane).writeto(stream)
+        return Answer(stream.getvalue(), "image/fits")

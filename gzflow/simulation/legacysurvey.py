@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +20,8 @@ EMPTY_GREY = {"sdss": 22}
 EMPTY_GREY_ELSEWHERE = 32
 _LAYERS = frozenset({"decals-dr5", "decals-dr7", "ls-dr8", "ls-dr9", "ls-dr10", "ls-dr10-grz", "ls-dr11", "sdss"})
 _ALIASES = {"dr8": "ls-dr8", "sdss2": "sdss"}
+# The layer holds u, g, r, i and z; telescopes here look through three filters at a time.
+_SDSS_GRZ = replace(TELESCOPES["sdss"], bands=("g", "r", "z"), microns=(0.475, 0.622, 0.905), depth=(23.1, 22.7, 20.7))
 _JPEG_PATHS = ("/jpeg-cutout", "/cutout.jpg")
 _FITS_PATHS = ("/fits-cutout", "/cutout.fits")
 
@@ -42,7 +45,10 @@ class LegacySurveyService:
         layer = _ALIASES.get(layer, layer)
         if layer not in _LAYERS:
             return Answer(b"no such layer", "text/plain")
-        telescope = TELESCOPES["sdss"] if layer == "sdss" else self._sky.camera
+        bands = query.get("bands") or ("gri" if layer == "sdss" else "grz")
+        telescope = self._sky.camera
+        if layer == "sdss":
+            telescope = _SDSS_GRZ if wants_fits and "z" in bands else TELESCOPES["sdss"]
         pixscale = number(query, "pixscale")
         if pixscale is None or pixscale <= 0:
             pixscale = telescope.native_pixscale * 2 ** (14 - (number(query, "zoom") or 14))
@@ -55,7 +61,7 @@ class LegacySurveyService:
             return jpeg(np.full((height, width, 3), _empty_grey(layer), np.uint8), 90)
         image = self._sky.look(ra, dec, telescope, width=width, height=height, pixscale=pixscale)
         if wants_fits:
-            return _fits(image, query.get("bands") or "grz", telescope, layer, (ra, dec), pixscale)
+            return _fits(image, bands, telescope, layer, (ra, dec), pixscale)
         picture = colour_picture(image, telescope)
         picture[(image == 0).all(axis=0)] = _empty_grey(layer)
         return jpeg(picture, 90)

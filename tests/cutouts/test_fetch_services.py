@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gzflow import load_survey
 from gzflow.cutouts.fetch import Fetched, Target, fetch_cutouts
 from gzflow.cutouts.rgb import RECIPES, resized
 from gzflow.cutouts.services import SERVICES, Reply
@@ -93,3 +94,35 @@ def test_bands_become_the_picture_that_the_recipe_makes(sky, tmp_path: Path) -> 
     assert done.path is not None
     kept = cv2.imread(str(done.path))[..., ::-1]
     np.testing.assert_array_equal(kept, resized(RECIPES["hubble-vz"](bands), 64))
+
+
+def test_one_band_of_a_hips_becomes_a_grey_picture(sky, tmp_path: Path) -> None:
+    options = {"hips": "CDS/P/SDSS9/r", "format": "fits", "nanomaggies": 1.0}
+    with LoopbackServices(sky) as services:
+        spec = CutoutSpec(service="hips2fits", url=services.url, options=options, pixels=64, pixscale=0.4, rate=1e3)
+        targets = [Target("in", *INSIDE, 0.4), Target("out", *OUTSIDE, 0.4)]
+        done, outside = asyncio.run(fetch_cutouts(targets, spec, tmp_path, recipe_name="grey"))
+    assert [done.state, outside.state] == ["done", "no-coverage"]
+    assert done.path is not None
+    pixels = cv2.imread(str(done.path))
+    assert pixels.shape == (64, 64, 3)
+    assert (np.ptp(pixels, axis=-1) == 0).all()
+
+
+@pytest.mark.parametrize("name", ["gz2_fits", "gz2_like_decals"])
+def test_gz2_is_made_from_bands_of_sdss(name: str, sky, tmp_path: Path) -> None:
+    survey = load_survey(name)
+    assert survey.cutout is not None
+    galaxy = sky.galaxies[0]
+    ra, dec = (180.0, 20.0) if not sky.covers(galaxy.ra, galaxy.dec, TELESCOPES["sdss"]) else (galaxy.ra, galaxy.dec)
+    with LoopbackServices(sky) as services:
+        spec = survey.cutout.model_copy(update={"url": services.url, "rate": 1e3})
+        targets = [Target("a", ra, dec, 0.3), Target("b", *OUTSIDE, 0.3)]
+        done, outside = asyncio.run(fetch_cutouts(targets, spec, tmp_path, recipe_name=survey.image.recipe))
+        assert [done.state, outside.state] == ["done", "no-coverage"]
+        asked = next(one.query for one in services.served if "fits-cutout" in one.path)
+    assert f"bands={spec.options['bands']}" in asked
+    assert "layer=sdss" in asked
+    assert "pixscale=0.39600000&size=322" in asked  # 424 x 0.3 arcsec in SDSS' own pixels
+    assert done.path is not None
+    assert cv2.imread(str(done.path)).shape == (424, 424, 3)

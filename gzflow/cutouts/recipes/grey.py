@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gzflow.cutouts.recipes.planes import observed, picture
 
-_BLACK, _WHITE = np.arcsinh(-0.5), np.arcsinh(300.0)
+_BLACK, _WHITE = math.asinh(-0.5), math.asinh(300.0)
 _NANOMAGGIES = np.float32(0.014)
 """Flux per pixel that counts as one, as for the r band of Galaxy Zoo DECaLS."""
 

@@ -1,8 +1,13 @@
-"""CDS hips2fits: a colour picture of any place from any HiPS, a survey stored as a pyramid of sky tiles."""
+"""CDS hips2fits: an image of any place from any HiPS, a survey stored as a pyramid of sky tiles."""
 
 from __future__ import annotations
 
-from gzflow.cutouts.check import check_image, empty_share
+import math
+from typing import Literal
+
+import numpy as np
+
+from gzflow.cutouts.check import check_fits, check_image, empty_share, refuse_unobserved
 from gzflow.cutouts.services.service import (
     Pixels,
     Reply,
@@ -16,17 +21,18 @@ from gzflow.cutouts.services.service import (
 from gzflow.errors import BadPixels, BlankImage, NoCoverage
 from gzflow.recipe import CutoutSpec
 
-_OPTIONS = ("hips", "format", "projection", "rotation_angle", "stretch", "cmap", "min_cut", "max_cut")
-_FORMATS = {"jpeg": "jpg", "png": "png"}
+_OPTIONS = ("hips", "format", "nanomaggies", "projection", "rotation_angle", "stretch", "cmap", "min_cut", "max_cut")
+_FORMATS = {"jpeg": "jpg", "png": "png", "fits": "fits"}
+_KINDS: dict[str, Literal["jpeg", "png", "fits"]] = {"jpeg": "jpeg", "png": "png", "fits": "fits"}
 _UNOBSERVED = 0.5
 
 
 class Hips2Fits(Service):
-    """``hips2fits`` with a JPEG or PNG of a HiPS.
+    """``hips2fits`` of one HiPS: a JPEG or PNG, or one band as FITS for the recipe ``grey``.
 
-    Options: ``hips`` (no default; such as ``CDS/P/DESI-Legacy-Surveys/DR10/color``), ``format`` (jpeg or png),
+    Options: ``hips`` (no default; such as ``CDS/P/DESI-Legacy-Surveys/DR10/color``), ``format`` (jpeg, png or fits),
     ``projection`` (TAN), ``rotation_angle``, ``stretch``, ``cmap``, ``min_cut`` and ``max_cut``. ``url`` is a mirror.
-    FITS is not asked for: a HiPS of calibrated pixels holds one band, and a recipe wants several.
+    Of FITS, ``nanomaggies`` is what one unit of a pixel's value is worth (no default: every HiPS has its own unit).
 
     Outside a HiPS the picture is blank: of one colour in all of it, or in parts. Whether that is black or white is
     unverified, so both are looked for. Its limit of 50 million pixels lies above the 3000 x 3000 a survey may ask for.
@@ -40,8 +46,15 @@ class Hips2Fits(Service):
         if not spec.options.get("hips"):
             found.append("cutout.options.hips: missing: which HiPS, such as CDS/P/SDSS9/color")
         if _kind(spec) not in _FORMATS:
-            found.append(f"cutout.options.format: {_kind(spec)!r}, but gzflow asks hips2fits for jpeg or png")
-        return found + pictures_only(recipe_name, "hips2fits is asked for pictures")
+            found.append(f"cutout.options.format: {_kind(spec)!r}, but hips2fits delivers jpeg, png or fits")
+        if _kind(spec) != "fits":
+            return found + pictures_only(recipe_name, f"cutout.options.format is {_kind(spec)}")
+        worth = spec.options.get("nanomaggies")
+        if not isinstance(worth, (int, float)) or not 0 < worth < math.inf:
+            found.append("cutout.options.nanomaggies: missing: what one unit of the HiPS' pixels is worth")
+        if recipe_name not in {None, "grey"}:
+            found.append(f"image.recipe: {recipe_name}, but a HiPS holds one band, for the recipe grey")
+        return found
 
     def request(self, spec: CutoutSpec, ra: float | None, dec: float | None, pixscale: float | None) -> Request:
         """One request; the field of view is that of the larger side, in degrees."""
@@ -56,21 +69,25 @@ class Hips2Fits(Service):
             "height": str(spec.pixels),
             "projection": str(spec.options.get("projection", "TAN")),
             "coordsys": "icrs",
-            "format": _FORMATS.get(_kind(spec), "jpg"),
+            "format": _FORMATS[_kind(spec)],
         }
-        params |= {key: str(spec.options[key]) for key in _OPTIONS[3:] if key in spec.options}
+        params |= {key: str(spec.options[key]) for key in _OPTIONS[4:] if key in spec.options}
         path = "" if base.endswith("hips-image-services") else "/hips-image-services"
         return Request(
             f"{base}{path}/hips2fits",
             params,
-            "png" if _kind(spec) == "png" else "jpeg",
+            _KINDS[_kind(spec)],
             spec.pixels,
             spec.pixels,
+            bands=1 if _kind(spec) == "fits" else 3,
+            unit=float(spec.options.get("nanomaggies", 1.0)),
         )
 
     def interpret(self, request: Request, reply: Reply) -> Pixels:
-        """The decoded picture."""
+        """The decoded picture, or (1, H, W) nanomaggies."""
         refuse_status(request, reply)
+        if request.format == "fits":
+            return self._band(request, reply)
         try:
             pixels = check_image(reply.content, size=(request.width, request.height), what=request.where).pixels
         except BlankImage as error:
@@ -83,6 +100,14 @@ class Hips2Fits(Service):
                 f"{share:.0%} of the picture is blank", where=request.where, expected=f"less than {_UNOBSERVED:.0%}"
             )
         return pixels
+
+    def _band(self, request: Request, reply: Reply) -> Pixels:
+        shape = (1, request.height, request.width)
+        pixels = check_fits(reply.content, shape=shape, what=request.where, bad_share=math.inf).pixels
+        if not (np.isfinite(pixels) & (pixels != 0)).any():
+            raise NoCoverage(f"{request.params['hips']} does not cover this place (no pixel)", where=request.where)
+        refuse_unobserved(pixels, [request.params["hips"]], request.where)
+        return np.multiply(pixels, request.unit, dtype=np.float32)
 
 
 def _kind(spec: CutoutSpec) -> str:

@@ -41,6 +41,8 @@ class Request:
         Number of planes of a FITS image; 3 for a picture.
     band_names
         Filters that are picked from what comes, where the request itself cannot name them.
+    unit
+        What one unit of a FITS image's values is worth, in the recipe's.
     """
 
     url: str
@@ -50,6 +52,7 @@ class Request:
     height: int
     bands: int = 3
     band_names: tuple[str, ...] = ()
+    unit: float = 1.0
 
     @cached_property
     def where(self) -> str:

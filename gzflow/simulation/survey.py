@@ -213,6 +213,8 @@ class SimulatedSurvey:
             f"rate = {rate!r}",
             "patience = 5.0  # a server on the same machine that is gone does not come back by itself",
         ]
+        if self.base.catalog.join and not self.joined:
+            lines.insert(lines.index("[catalog]") + 1, "join = false")
         if self.base.cutout is None:
             lines += ['service = "legacysurvey"', 'options = { layer = "ls-dr9", format = "jpeg" }']
         return "\n".join(lines) + "\n"
@@ -226,7 +228,7 @@ class SimulatedSurvey:
 def _evaluated(
     rule: str, survey: Survey, table: pl.DataFrame, joined: Mapping[str, pl.DataFrame]
 ) -> NDArray[np.float64]:
-    for join in survey.catalog.join:
+    for join in (join for join in survey.catalog.join if join.table in joined):
         table = table.join(joined[join.table], left_on=join.id or survey.catalog.id, right_on=join.on, how="left")
     return table.select(pl.sql_expr(rule).alias("pixscale"))["pixscale"].cast(pl.Float64).to_numpy()
 

@@ -1,8 +1,8 @@
 """Counting a Zooniverse classifications export: rows a second and peak memory, against pandas.
 
-The export has the columns and the weight of real ones (session metadata, markdown pictures in the answers, the subject's
-metadata), 40 classifications a galaxy. The rival is what scripts do: ``pandas.read_csv``, ``json.loads`` on each row,
-``drop_duplicates``, ``groupby``. Each runs in a process of its own; both must count the same votes.
+The export has the columns and the weight of real ones (session metadata, markdown pictures in the answers, metadata of
+the subject), 40 classifications a galaxy. The rival is what scripts do: ``pandas.read_csv``, ``json.loads`` on each
+row, ``drop_duplicates``, ``groupby``. Each runs in a process of its own; both must count the same votes.
 """
 
 from __future__ import annotations

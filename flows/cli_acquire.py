@@ -40,3 +40,5 @@ def acquire(
     show_logs()
     summary = flow(record=record, files=files, to=to)
     out.print(f"{summary.sentence()}: {summary.folder}")
+    if any(file.path.suffix in {".zip", ".tar"} for file in summary.files):
+        out.print(f"ZIP and tar files are read in place: gzflow ingest SURVEY --images {summary.folder}", markup=False)

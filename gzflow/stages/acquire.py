@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gzflow.cutouts.zenodo import Record, RecordFile, ZenodoClient, parse_reference
-from gzflow.errors import DiskError
+from gzflow.errors import DiskError, RecordError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
 from gzflow.terminal import disk_error
@@ -102,10 +102,18 @@ def plan(reference: str, patterns: Sequence[str] | None, to: Path | None, settin
     DiskError
         Too little space.
     """
-    origin, number = parse_reference(reference)
+    origin, _ = parse_reference(reference)
     record = look(reference, settings)
-    folder = (to or settings.archives(f"zenodo-{number}")).expanduser().absolute()
     files = record.chosen(tuple(patterns or ()))
+    if not files:
+        raise RecordError(
+            "the record shows no files",
+            where=f"record {record.id}, {record.title}",
+            expected="a record with public files",
+            fix="bring the files of a restricted record by hand, in a browser",
+        )
+    # Named after the version that answered: a number that stands for all versions may mean another one tomorrow.
+    folder = (to or settings.archives(f"zenodo-{record.id}")).expanduser().absolute()
     missing = sum(max(0, file.size - _held(folder, file)) for file in files)
     _require_space(folder, missing)
     return AcquirePlan(origin, record, folder, files, missing)

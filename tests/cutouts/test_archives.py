@@ -8,6 +8,7 @@ import stat
 import tarfile
 import zipfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from io import BytesIO, UnsupportedOperation
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,55 @@ def test_every_way_of_packing_reads_alike(tmp_path: Path) -> None:
     for name in ("0.png", "8.png", "12.png", "padded.png"):
         assert read_image(files.find(name)) == content
     assert "14.png: its compression (method 14)" in files.refused[0]
+
+
+class _Pipe(BytesIO):
+    """A stream that cannot go back: sizes then stand behind the data, not before them."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: int) -> int:
+        raise UnsupportedOperation("seek")
+
+    def tell(self) -> int:
+        raise UnsupportedOperation("tell")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"\A[a-zäλ]{1,6}\.png\Z"),
+        st.tuples(st.binary(max_size=300), st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])),
+        min_size=1,
+        max_size=8,
+    ),
+    st.booleans(),
+    st.binary(max_size=50),
+)
+def test_reading_equals_zipfile(tmp_path_factory: pytest.TempPathFactory, members, streamed: bool, before) -> None:
+    stream = _Pipe() if streamed else BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, (content, method) in members.items():
+            archive.writestr(name, content, compress_type=method)
+    path = tmp_path_factory.mktemp("zip") / "z.zip"
+    path.write_bytes(before + stream.getvalue())  # as a self-extracting archive begins
+    files = ImageFiles([path])
+    with zipfile.ZipFile(path) as archive:
+        for name in members:
+            assert read_image(files.find(name)) == archive.read(name)
+
+
+def test_the_real_images_read_alike_from_an_archive(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "gz_samples" / "galaxy_zoo_decals"
+    loose = sorted(folder.glob("gz_decals_dr5_png_part*/*/*.png"))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in loose:
+            archive.write(path, path.relative_to(folder))
+    files = ImageFiles([tmp_path / "all.zip"])
+    assert [read_image(files.find(f"{path.parent.name}/{path.name}")) for path in loose] == [
+        path.read_bytes() for path in loose
+    ]
 
 
 def test_a_zip_beyond_4_gib(tmp_path: Path) -> None:

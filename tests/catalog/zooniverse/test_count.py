@@ -6,11 +6,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from gzflow.catalog.store import CatalogStore
 from gzflow.errors import CatalogError, EmptyCatalog, MissingColumns, SurveyError
+from gzflow.settings import Settings
+from gzflow.stages import ingest
 from gzflow.stages.votes import VotesSummary, count_votes
+from gzflow.surveys import load_survey
 from tests.catalog.zooniverse.exports import ICON, RINGS, TASKS, answered, row, subjects, write
 
 FEATURED = ICON.format(name="features") + " Features or Disk"
@@ -275,7 +280,7 @@ def test_a_survey_that_wants_fractions_gets_them_and_ingest_reads_them(folder: P
 ANSWERS = {"Smooth": ("shape", "smooth"), FEATURED: ("shape", "featured-or-disk"), None: None, "odd": None}
 
 
-@settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.sampled_from(list(ANSWERS))), min_size=1, max_size=30)
 )
@@ -294,3 +299,22 @@ def test_counting_equals_counting_by_hand(tmp_path_factory: pytest.TempPathFacto
             assert table[f"J{subject}"][f"shape_{answer}"] == by_hand
         assert table[f"J{subject}"]["ring_yes"] == sum(s == subject for s, _ in first)
     assert summary.n_read == len(clicks)
+
+
+def test_ingest_reads_the_table(folder: Path) -> None:
+    rows = [row(k, 100 + k % 2, answered(T0=FEATURED, T1="Yes" if k % 3 else "No")) for k in range(1, 12)]
+    summary, table = count(folder, rows)
+    home = Settings.load({}, home=folder / "home")
+    toml = str(folder / "with-images.toml")
+    Path(toml).write_text(
+        RINGS.replace("[[question]]", "[cutout]\nservice = 'legacysurvey'\npixscale = 0.5\n[[question]]", 1)
+    )
+    counts = ingest.read(ingest.IngestSource.of(toml, summary.file, None, {}, None), home)
+    assert counts.n_in == 2
+    assert counts.failed == counts.filtered == 0
+    with CatalogStore(home.catalog_url) as store:
+        stored = {entry["id_str"]: entry for entry in store.votes(load_survey(toml)).to_dicts()}
+    for name, entry in table.items():
+        assert {answer: entry[answer] for answer in ("shape_smooth", "ring_yes")} == {
+            answer: stored[name][answer] for answer in ("shape_smooth", "ring_yes")
+        }

@@ -15,7 +15,7 @@ from gzflow.catalog.split import assign
 from gzflow.catalog.store import CatalogStore
 from gzflow.durable import replacing, write_bytes
 from gzflow.errors import SettingsError, StoreError
-from gzflow.evaluation.figures import figure_png, overlap_map, separation_histogram
+from gzflow.evaluation.figures import figure_png, overlap_map, separation_histogram, sky_map
 from gzflow.settings import Settings
 from gzflow.sky import cells, count_unpositioned, crossmatch
 from gzflow.stages.split_keys import split_keys
@@ -24,6 +24,8 @@ from gzflow.surveys import load_survey
 logger = logging.getLogger(__name__)
 
 How = Literal["all", "nearest", "best"]
+MOST_POINTS = 100_000
+"""Galaxies drawn on the map of one survey."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class CrossmatchSummary:
     file
         ``left_id``, ``right_id``, ``separation_arcsec`` as Parquet.
     pictures
-        Sky map of both surveys with their overlap, and the separations.
+        Files of the sky maps of each survey and of their overlap, and of the separations, by name.
     """
 
     left: str
@@ -226,6 +228,9 @@ def _pictures(
 ) -> dict[str, Path]:
     title = f"{chunk.left} x {chunk.right}"
     figures = {"map": overlap_map(left, right, matches, names=(chunk.left, chunk.right))}
+    for name, frame in ((chunk.left, left), (chunk.right, right)):
+        ra, dec = (frame[column].fill_null(float("nan")).to_numpy() for column in ("ra", "dec"))
+        figures[f"map-{name}"] = sky_map(ra, dec, title=name, most=MOST_POINTS)
     if len(matches):
         separations = matches["separation_arcsec"].to_numpy()
         figures["separations"] = separation_histogram(separations, chunk.radius_arcsec, title=title)

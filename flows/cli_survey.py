@@ -198,6 +198,6 @@ def _asked_after(question: QuestionDraft) -> QuestionDraft:
 
 
 def _choice(question: str, options: tuple[str, ...]) -> str:
-    from click import Choice
-
-    return str(typer.prompt(question, default=options[0], type=Choice(options)))
+    while (given := str(typer.prompt(f"{question} ({', '.join(options)})", default=options[0]))) not in options:
+        out.print(f"there is no {given}", markup=False)
+    return given

@@ -189,7 +189,9 @@ def _is_picture(column: pl.Series) -> bool:
 
 
 def _with_votes(draft: SurveyDraft, numbers: Mapping[str, pl.Series]) -> SurveyDraft:
-    groups = _with_totals(numbers) or _without_totals(numbers)
+    groups = _with_totals(numbers)
+    counted = tuple(f"{task}_" for _, task, _ in groups)
+    groups += _without_totals({name: values for name, values in numbers.items() if not name.startswith(counted)})
     if not groups:
         return replace(draft, notes=(*draft.notes, "no columns of votes were recognised"))
     # One pattern serves all questions of a survey: the one of most of them.
@@ -250,6 +252,8 @@ def _adds_up(votes: Sequence[pl.Series], total: pl.Series, form: str) -> bool:
 def _without_totals(numbers: Mapping[str, pl.Series]) -> list[_Group]:
     groups: dict[tuple[str, str], list[str]] = {}
     for name, values in numbers.items():
+        if name.endswith((*_BESIDE, *_FRACTIONS)):
+            continue
         whole = values.drop_nulls()
         suffix = "_count" if name.endswith("_count") else ""
         task, _, answer = name.removesuffix(suffix).rpartition("_")

@@ -1,120 +1,209 @@
-"""Cutouts from a loopback service that takes its time: gzflow against a loop of one request after the other.
+"""Cutouts from a loopback service that takes 30 ms and fails now and then: gzflow against aria2c on the same list.
 
-The service is another process that sleeps before it answers, as a distant one does. The rival opens a connection for
-each image, writes what comes, and checks nothing, as download scripts do; gzflow checks and fsyncs each file. Both must
-end with the same bytes. The last lines show the ceiling (no delay: what checking and fsync cost) and that a rate limit
-is kept.
+Three programs download the same galaxies: gzflow's stage of an ingest (store, checks, fsync, ledger, polite rate), the
+same under Prefect, and `aria2c -j -i`, which is given as many connections and no limit, retries without waiting, checks
+nothing and syncs nothing. The service fails for the same requests each time. gzflow must end with every galaxy done and
+the right bytes in its file; what aria2c keeps is compared too. Rates are requests a second as the server counted them,
+because a request that fails uses up the allowance as well.
+
+The allowance is per second; "of what is allowed" is the time that the requests need at that rate, over the time taken.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import multiprocessing
+import json
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
-from multiprocessing.connection import Connection
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
-from urllib.request import urlopen
 
-import numpy as np
-from PIL import Image
+import polars as pl
+from cutout_server import PICTURES, CutoutServer, picture_of, pictures, serving
 from timing import machine
 
-from gzflow.cutouts.fetch import Fetched, Target, fetch_cutouts
+from gzflow.catalog.store import CatalogStore
 from gzflow.cutouts.services import SERVICES
-from gzflow.recipe import CutoutSpec
+from gzflow.settings import Settings
+from gzflow.stages import ingest
+from gzflow.surveys import load_survey
+
+SURVEY = """
+[survey]
+name = "bench"
+[catalog]
+id = "id"
+ra = "ra"
+dec = "dec"
+[catalog.votes]
+count = "{answer}"
+[cutout]
+service = "legacysurvey"
+url = "URL"
+pixels = PIXELS
+pixscale = 0.262
+rate = RATE
+connections = CONNECTIONS
+[[question]]
+name = "smooth"
+answers = ["smooth", "featured"]
+"""
 
 
-def pictures(n: int, pixels: int) -> list[bytes]:
-    rng = np.random.default_rng(42)
-    y, x = np.mgrid[:pixels, :pixels] - pixels / 2
-    galaxy = 180 * np.exp(-np.hypot(x, 2 * y) / (pixels / 12))[..., None]
-    contents = []
-    for _ in range(n):
-        stream = BytesIO()
-        noisy = np.clip(galaxy + rng.normal(30, 6, (pixels, pixels, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(stream, "JPEG", quality=90)
-        contents.append(stream.getvalue())
-    return contents
+def prepared(folder: Path, url: str, options: argparse.Namespace) -> ingest.IngestSource:
+    """A catalog of galaxies and its survey."""
+    folder.mkdir(parents=True)
+    values = {"URL": url, "PIXELS": options.pixels, "RATE": options.rate, "CONNECTIONS": options.connections}
+    text = SURVEY
+    for key, value in values.items():
+        text = text.replace(key, str(value))
+    (folder / "bench.toml").write_text(text)
+    n = options.galaxies
+    rows = {"id": [f"g{k:06}" for k in range(n)], "ra": [k * 360 / n for k in range(n)], "dec": [1.0] * n}
+    pl.DataFrame(rows | {"smooth": [20] * n, "featured": [20] * n}).write_csv(folder / "bench.csv")
+    return ingest.IngestSource(str(folder / "bench.toml"), str(folder / "bench.csv"))
 
 
-def serve(pipe: Connection, delay: float, pixels: int) -> None:
-    contents = pictures(16, pixels)
+def plainly(source: ingest.IngestSource, settings: Settings) -> float:
+    """Seconds of the chunks, two at a time as in the flow."""
+    from concurrent.futures import ThreadPoolExecutor
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            time.sleep(delay)
-            ra = float(parse_qs(urlsplit(self.path).query)["ra"][0])
-            body = contents[int(ra) % len(contents)]
-            self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    pipe.send(server.server_address[1])
-    server.serve_forever()
+    ingest.read(source, settings)
+    plan = ingest.plan(source, settings)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(2) as threads:
+        left = list(plan.chunks)
+        while left:
+            counts = list(threads.map(lambda chunk: ingest.run_chunk(chunk, settings), left))
+            left = [chunk for chunk, count in zip(left, counts, strict=True) if count.to_do]
+    return time.perf_counter() - start
 
 
-def loop(targets: list[Target], spec: CutoutSpec, folder: Path) -> dict[str, bytes]:
-    for target in targets:
-        request = SERVICES[spec.service].request(spec, target.ra, target.dec, target.pixscale)
-        with urlopen(request.where) as answer:
-            content = answer.read()
-        (folder / f"{target.id_str}.jpg").write_bytes(content)
-    return {target.id_str: (folder / f"{target.id_str}.jpg").read_bytes() for target in targets}
+def by_flow(source: ingest.IngestSource, settings: Settings) -> float:
+    """Seconds of the same chunks as tasks of a Prefect flow, start-up excluded."""
+    from prefect import flow
+    from prefect.task_runners import ThreadPoolTaskRunner
 
+    from flows.chunks import run_chunks
+    from flows.ingest import images
+    from flows.progress import Progress
 
-def ours(targets: list[Target], spec: CutoutSpec, folder: Path, concurrency: int) -> list[Fetched]:
-    return asyncio.run(fetch_cutouts(targets, spec, folder, concurrency=concurrency))
+    ingest.read(source, settings)
+    plan = ingest.plan(source, settings)
 
-
-def measure(n: int, pixels: int, delay: float, *, rate: float = 1e6, concurrency: int = 8, rival: bool) -> None:
-    here, there = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=serve, args=(there, delay, pixels), daemon=True)
-    server.start()
-    url = f"http://127.0.0.1:{here.recv()}"
-    spec = CutoutSpec(service="legacysurvey", url=url, pixels=pixels, pixscale=0.262, rate=rate)
-    targets = [Target(f"g{k:05}", k % 360 + 0.5, 0.0, 0.262) for k in range(n)]
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+    @flow(name="fetch", task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def fetch(chunks: list[ingest.IngestChunk]) -> float:
         start = time.perf_counter()
-        fetched = ours(targets, spec, Path(first), concurrency)
-        seconds = time.perf_counter() - start
-        assert all(one.state == "done" for one in fetched)
-        setting = f"{delay * 1000:5.0f} ms  {concurrency:2} at a time  limit {rate:9.0f}/s"
-        line = f"{setting}  gzflow {n / seconds:7.1f} a second"
-        if rival:
-            start = time.perf_counter()
-            naive = loop(targets, spec, Path(second))
-            naive_seconds = time.perf_counter() - start
-            assert all(one.path is not None and one.path.read_bytes() == naive[one.id_str] for one in fetched)
-            line += f"   loop {n / naive_seconds:6.1f}   {naive_seconds / seconds:5.1f} x"
-        print(line)
-    server.terminate()
-    server.join()
+        run_chunks(images, chunks, settings, Progress("ingest", sum(len(chunk.ids) for chunk in chunks)))
+        return time.perf_counter() - start
+
+    fetch([])
+    return fetch(list(plan.chunks))
+
+
+def rival(source: ingest.IngestSource, folder: Path, options: argparse.Namespace) -> float:
+    """Seconds of aria2c for the same URLs."""
+    folder.mkdir()
+    lines = [f"{url}\n  out={name}.jpg" for name, url in urls(source).items()]
+    (folder / "list.txt").write_text("\n".join(lines) + "\n")
+    command = ["aria2c", "-q", "-j", str(options.connections), "-x", "1", "-s", "1", "-m", "20", "--retry-wait=0"]
+    command += ["--max-file-not-found=20", "--no-conf", "--allow-overwrite=true", "--auto-file-renaming=false"]
+    command += ["--file-allocation=none", "--http-accept-gzip=false", "-d", str(folder), "-i", str(folder / "list.txt")]
+    start = time.perf_counter()
+    for _ in range(20):  # statuses such as 500 and 429 end a file for aria2c: it is run again for what is missing
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+        missing = [line for line in lines if not (folder / line.rpartition("=")[2]).exists()]
+        if not missing:
+            break
+        (folder / "list.txt").write_text("\n".join(missing) + "\n")
+    return time.perf_counter() - start
+
+
+def urls(source: ingest.IngestSource) -> dict[str, str]:
+    """What each galaxy's image is asked for by."""
+    spec = load_survey(source.survey).cutout
+    assert spec is not None
+    assert source.catalog is not None
+    service = SERVICES[spec.service]
+    rows = pl.read_csv(source.catalog).select("id", "ra", "dec").iter_rows()
+    return {name: service.request(spec, ra, dec, float(spec.pixscale)).where for name, ra, dec in rows}
+
+
+def wrong(source: ingest.IngestSource, images: dict[str, bytes], options: argparse.Namespace) -> int:
+    """Images that are not what the service meant to send."""
+    truth = pictures(PICTURES, options.pixels)
+    asked = {name: url.partition("//")[2].partition("/") for name, url in urls(source).items()}
+    return sum(content != truth[picture_of("".join(asked[name][1:]).encode())] for name, content in images.items())
+
+
+def images_of(settings: Settings) -> dict[str, bytes]:
+    with CatalogStore(settings.catalog_url) as store:
+        done = store.cutouts("bench", states=["done"])
+    return {id_str: Path(path).read_bytes() for id_str, path in done.select("id_str", "path").iter_rows()}
+
+
+def told(name: str, seconds: float, server: CutoutServer, before: int, options: argparse.Namespace) -> None:
+    requests = server.served().requests - before
+    allowed = f", {requests / options.rate / seconds:6.1%} of what is allowed" if name != "aria2c" else ""
+    print(
+        f"{name:<24} {seconds:7.1f} s {options.galaxies / seconds:7.1f} cutouts/s {requests / seconds:7.1f} requests/s"
+        f"{allowed}",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--galaxies", type=int, default=200)
+    parser.add_argument("--galaxies", type=int, default=20_000)
     parser.add_argument("--pixels", type=int, default=424)
+    parser.add_argument("--rate", type=float, default=400.0)
+    parser.add_argument("--delay", type=float, default=0.03, help="seconds before each answer")
+    parser.add_argument("--faults", type=float, default=0.05, help="share of requests that fail")
+    parser.add_argument("--connections", type=int, default=24)
+    parser.add_argument("--flow-only", nargs=3, metavar=("TOML", "CSV", "HOME"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.flow_only:
+        from flows import environment
+
+        toml, catalog, home = options.flow_only
+        settings = Settings.load({}, home=home)
+        environment.prepare(settings)
+        print(json.dumps(by_flow(ingest.IngestSource(toml, catalog), settings)))
+        return
     print(machine())
-    for delay, concurrency in ((0.05, 8), (0.2, 8), (0.2, 16)):
-        measure(options.galaxies, options.pixels, delay, concurrency=concurrency, rival=True)
-    measure(4 * options.galaxies, options.pixels, 0.0, rival=True)
-    measure(options.galaxies // 4, options.pixels, 0.2, rate=10, rival=False)
+    setting = (options.delay, options.faults, options.pixels)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        with serving(*setting) as server:
+            source = prepared(root / "sky", server.url, options)
+            settings = Settings.load({}, home=root / "plain")
+            seconds = plainly(source, settings)
+            told("gzflow", seconds, server, 0, options)
+            mine = images_of(settings)
+            assert len(mine) == options.galaxies, f"{options.galaxies - len(mine)} were lost"
+            assert wrong(source, mine, options) == 0
+        with serving(*setting) as server:
+            again = prepared(root / "sky2", server.url, options)
+            command = [sys.executable, __file__, "--flow-only", again.survey, str(again.catalog), str(root / "flow")]
+            environ = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+            done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True)
+            under_prefect = json.loads(done.stdout.splitlines()[-1])
+            told("gzflow under Prefect", under_prefect, server, 0, options)
+            assert len(images_of(Settings.load({}, home=root / "flow"))) == options.galaxies
+        print(f"{'Prefect':<24} {under_prefect / seconds - 1:+.2%}")
+        if shutil.which("aria2c") is None:
+            print("aria2c is not installed (Debian package aria2): no rival in this run")
+            return
+        with serving(*setting) as server:
+            again = prepared(root / "sky3", server.url, options)
+            told("aria2c", rival(again, root / "aria", options), server, 0, options)
+            theirs = {path.stem: path.read_bytes() for path in (root / "aria").glob("*.jpg")}
+            lost, damaged = options.galaxies - len(theirs), wrong(again, theirs, options)
+            print(f"gzflow lost 0 and kept 0 damaged files; aria2c lost {lost:,} and kept {damaged:,}")
+    print(machine())
 
 
 if __name__ == "__main__":

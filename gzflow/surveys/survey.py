@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gzflow.recipe import CutoutSpec, ImageRecipe, RecipeName
+from gzflow.recipe import MANNERS, CutoutSpec, ImageRecipe, RecipeName
 from gzflow.surveys.mosaic import Mosaic
 from gzflow.tree import DecisionTree, Question
 
@@ -215,7 +215,8 @@ class Survey(_Section):
     def fingerprint(self) -> str:
         """16 hex digits of everything in the TOML that decides the data."""
         # Without tiles the table is left out, so that data of before it existed keep their fingerprint.
-        leave_out = {"about"} if self.mosaic else {"about", "mosaic"}
+        leave_out: dict[str, bool | set[str]] = {"about": True, "cutout": set(MANNERS)}
+        leave_out |= {} if self.mosaic else {"mosaic": True}
         text = json.dumps(self.model_dump(mode="json", exclude=leave_out), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

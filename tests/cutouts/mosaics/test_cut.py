@@ -8,6 +8,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import Galactic, SkyCoord
+from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.nddata.utils import NoOverlapError
 from astropy.wcs import WCS, Sip
@@ -15,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gzflow.cutouts.mosaics import cut, cut_bands, native_side
-from gzflow.cutouts.mosaics.tile import Tile
-from gzflow.simulation.tiles import tile_wcs
+from gzflow.cutouts.mosaics.tile import Tile, read_tile
+from gzflow.simulation.tiles import tile_wcs, write_tile
 
 HEIGHT, WIDTH = 90, 70
 IMAGE = np.random.default_rng(1).normal(0, 1, (HEIGHT, WIDTH)).astype(">f4")
@@ -46,6 +47,17 @@ def sip() -> WCS:
     return wcs
 
 
+def tpv() -> WCS:
+    header = fits.Header({"NAXIS": 2, "NAXIS1": WIDTH, "NAXIS2": HEIGHT, "CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV"})
+    header.update(
+        {"CRVAL1": 150.3, "CRVAL2": 2.1, "CRPIX1": 35.5, "CRPIX2": 35.5, "CD1_1": -0.4 / 3600, "CD2_2": 0.4 / 3600}
+    )
+    header.update(
+        {"PV1_0": 1e-5, "PV1_1": 1.001, "PV1_2": 1e-3, "PV1_4": 2.0, "PV2_0": -1e-5, "PV2_1": 0.999, "PV2_5": 1.0}
+    )
+    return WCS(header)
+
+
 def rotated() -> WCS:
     wcs = grid("TAN", ra=0.001, dec=-89.99)
     angle = np.radians(33)
@@ -71,7 +83,13 @@ def latitude_first() -> WCS:
 
 
 GRIDS = {name: (lambda name=name: grid(name)) for name in PROJECTIONS}
-GRIDS |= {"TAN-SIP": sip, "TAN rotated at the pole": rotated, "galactic": galactic, "latitude first": latitude_first}
+GRIDS |= {
+    "TAN-SIP": sip,
+    "TPV": tpv,
+    "TAN rotated at the pole": rotated,
+    "galactic": galactic,
+    "latitude first": latitude_first,
+}
 
 
 def as_tile(wcs: WCS) -> Tile:
@@ -127,6 +145,23 @@ def test_a_position_on_the_sky_gives_cutout2ds_square(name):
         np.testing.assert_array_equal(cut(IMAGE, x[k], y[k], side), theirs(IMAGE, position, side, wcs))
     np.testing.assert_allclose(x, columns, atol=1e-4)
     np.testing.assert_allclose(y, rows, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_a_tiles_file_keeps_its_grid(name, tmp_path):
+    """The cards that are kept of a header say all that astropy reads in the whole of it; so does an index on disk."""
+    path = write_tile(tmp_path / "t.fits", IMAGE, GRIDS[name]())
+    with fits.open(path, mode="update") as units:
+        units[0].header["OBJECT"] = "M31"
+        units[0].header.add_history("made for a test")
+    whole = WCS(fits.getheader(path))
+    tile = Tile.from_dict(read_tile("t", {"g": path}, None).to_dict())
+    assert "OBJECT" not in tile.cards
+    columns, rows = np.array([0.0, 33.3, WIDTH - 1]), np.array([0.0, 50.1, HEIGHT - 1])
+    sky = whole.pixel_to_world(columns, rows).icrs
+    np.testing.assert_array_equal(tile.pixels(sky.ra.deg, sky.dec.deg), whole.world_to_pixel(sky))
+    assert tile.scale == pytest.approx(0.4, rel=0.15)
+    assert tile.radius < np.radians(0.02)
 
 
 def test_a_position_behind_the_sky_is_nowhere():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gzflow import sky
 from gzflow.errors import CatalogError, LossyIds, MissingColumns, SettingsError
+from gzflow.sky.match import pairs_within
 
 ARCSEC = 1 / 3600
 HOWS: tuple[sky.How, ...] = ("all", "nearest", "best")
@@ -95,6 +96,35 @@ def test_equals_brute_force_all_over_the_sky(seed: int, how: sky.How, radius: fl
     )
     expected = brute_force(left, right, radius, how)
     assert [tuple(row) for row in sky.crossmatch(left, right, radius, how).rows()] == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), radius=st.sampled_from([0.5, 1.0, 2.0, 1000.0]))
+def test_pairs_of_arrays_are_those_of_frames(data: st.DataObject, radius: float) -> None:
+    """What LSDB's partitions are matched with: rows instead of ids, and separations that are not cut at the radius."""
+    centre = data.draw(CENTRES)
+    left, right = data.draw(clusters("a", centre)), data.draw(clusters("b", centre))
+    places = [(frame["ra"].to_numpy(), frame["dec"].to_numpy()) for frame in (left, right)]
+    i, j, separation = pairs_within(places[0], places[1], radius)
+    found = sorted(zip(left["id_str"][i], right["id_str"][j], np.minimum(separation, radius).tolist(), strict=True))
+    assert found == brute_force(left, right, radius, "all")
+    assert all(s <= radius + sky.BOUNDARY_TOLERANCE for s in separation)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), how=st.sampled_from(HOWS), radius=st.sampled_from([0.5, 2.0, 1000.0]))
+def test_float32_positions_equal_brute_force(data: st.DataObject, how: sky.How, radius: float) -> None:
+    """Half of the surveys publish them: at 180 degrees they are rounded to 0.05 arcsec, and many pairs are as near."""
+    centre = data.draw(CENTRES)
+    left, right = (
+        data.draw(clusters(prefix, centre)).with_columns(pl.col("ra", "dec").cast(pl.Float32)) for prefix in "ab"
+    )
+    assert [tuple(row) for row in sky.crossmatch(left, right, radius, how).rows()] == brute_force(
+        left.with_columns(pl.col("ra", "dec").cast(pl.Float64)),
+        right.with_columns(pl.col("ra", "dec").cast(pl.Float64)),
+        radius,
+        how,
+    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -17,7 +17,7 @@ from gzflow.stages import crossmatch
 from gzflow.stages.split_keys import canonical_cells, split_keys
 from gzflow.surveys import load_survey
 
-N = 3000
+N = 2000
 TOML = """
 [survey]
 name = "{name}"

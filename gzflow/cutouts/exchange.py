@@ -33,16 +33,21 @@ class Exchange:
     """A running event loop and its hosts.
 
     Threads of any number may use it. `close` ends what is left.
+
+    Parameters
+    ----------
+    first_pause_s
+        Seconds before a host that fails for everyone is tried again; each further pause is twice as long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_pause_s: float = 15.0) -> None:
         self._loop = asyncio.new_event_loop()
         # Decoding and checksums, mostly outside the interpreter's lock; writing waits for the disk.
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._loop.set_default_executor(ThreadPoolExecutor(cores + 2, thread_name_prefix="gzflow-cutouts"))
         self._thread = threading.Thread(target=self._run, name="gzflow-exchange", daemon=True)
         self._thread.start()
-        self._hosts = self._call(_hosts())
+        self._hosts = self._call(_hosts(first_pause_s))
 
     def fetch(
         self,
@@ -145,8 +150,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-async def _hosts() -> Hosts:
-    return Hosts()
+async def _hosts(first_pause_s: float) -> Hosts:
+    return Hosts(first_pause_s=first_pause_s)  # here, because it belongs to the loop that runs
 
 
 async def _calling(call: Any) -> None:

@@ -52,6 +52,8 @@ class CutoutServer:
         self.agents: set[str] = set()
         self.most_at_once = 0
         self.delay = 0.0
+        self.clients: set[tuple[str, int]] = set()
+        self.down_until = 0.0
         self._now = 0
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -75,6 +77,8 @@ class CutoutServer:
             planned = self.faults.get(ra, ["good"])
             same = sum(entry == path for entry in self.seen[ra])
             self.seen[ra].append(path)
+            if time.monotonic() < self.down_until:
+                return "503"
         return planned[min(same, len(planned) - 1)]
 
     def leave(self) -> None:
@@ -93,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         ra = int(float(query["ra"]))
+        self.owner.clients.add(self.client_address)
         fault = self.owner.enter(ra, url.path, self.headers["User-Agent"])
         try:
             time.sleep(self.owner.delay)

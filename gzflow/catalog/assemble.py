@@ -17,6 +17,7 @@ from gzflow.catalog.columns import (
     resolve,
     without_missing,
 )
+from gzflow.catalog.draft import recognised
 from gzflow.catalog.members import placeholders
 from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
 from gzflow.surveys.survey import Join, Survey
@@ -49,7 +50,7 @@ class Assembly:
     names
         All columns of the slices; those of tables that were not given are NULL.
     notes
-        Which columns these are.
+        Which columns these are, and which others the table may lack and does.
 
     Raises
     ------
@@ -63,16 +64,17 @@ class Assembly:
         _refuse_unknown(survey, joins)
         self._survey, self._path = survey, path
         headers = {"": header(path)} | {join.table: header(joins[join.table]) for join in _given(survey, joins)}
-        places, self._empty = _places(survey, path, joins, headers)
+        places, awaited, lacking = _places(survey, path, joins, headers)
+        self._empty = (*awaited, *lacking)
         _refuse_repeated(path, headers[""], places[""])
         self._own = places[""]
         self._partners = tuple(
             _partner(join, joins[join.table], places[join.table], headers[join.table]) for join in _given(survey, joins)
         )
         absent = [join.table for join in survey.catalog.join if join.table not in joins]
-        self.notes = (
-            (f"table {' and '.join(absent)} was not given: no {', '.join(self._empty)}",) if self._empty else ()
-        )
+        notes = [f"table {' and '.join(absent)} was not given: no {', '.join(awaited)}"] if awaited else []
+        notes += [f"the table has no {', '.join(lacking)}"] if lacking else []
+        self.notes = tuple(notes)
         self.names = tuple(name for table in places.values() for name in table) + self._empty
 
     def batches(self, rows: int, only: Collection[str] | None = None) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
@@ -103,18 +105,22 @@ def sql_columns(expression: str | float | None) -> list[str]:
 
 def _places(
     survey: Survey, path: Path, joins: Mapping[str, Path], headers: Mapping[str, list[str]]
-) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
-    """(for each table: wanted column -> its name there; columns that stay empty)."""
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...], tuple[str, ...]]:
+    """(for each table: wanted column -> its name there; columns of tables not given; columns that may be lacking)."""
     needed, optional = _wanted(survey)
     absent = [join.table for join in survey.catalog.join if join.table not in joins]
     places: dict[str, dict[str, str]] = {table: {} for table in headers}
-    problems, empty = [], []
+    problems, empty, lacking = [], [], []
+    carried = survey.carried_columns()
+    lenient = {name for entry in survey.catalog.carry_if_present for name in carried[entry]}.difference(needed)
     for name in (*needed, *optional):
         table = next((table for table, present in headers.items() if resolve([name], present)), None)
         if table is not None:
             places[table] |= resolve([name], headers[table])
         elif absent and name in optional:
             empty.append(name)
+        elif name in lenient:
+            lacking.append(name)
         else:
             everywhere = [column for present in headers.values() for column in present]
             elsewhere = f" (it may be in {' or '.join(absent)}, which was not given)" if absent else ""
@@ -130,10 +136,16 @@ def _places(
             where=str(path),
             problems=problems,
             expected=f"the columns of {survey.about.title or survey.name}",
-            fix='give the table that the survey describes, or describe yours: a TOML with extends = "<survey>" that'
+            fix=_other_survey(headers[""])
+            or 'give the table that the survey describes, or describe yours: a TOML with extends = "<survey>" that'
             " overrides the names",
         )
-    return places, tuple(empty)
+    return places, tuple(empty), tuple(lacking)
+
+
+def _other_survey(present: list[str]) -> str:
+    known = recognised(present)
+    return f"the table has all columns of survey {known[0]}: name that one" if known else ""
 
 
 def _refuse_unknown(survey: Survey, joins: Mapping[str, Path]) -> None:

@@ -107,7 +107,11 @@ def _is_any(column: pl.Series, values: Sequence[float | str]) -> pl.Series:
     found = pl.Series([False] * len(column), dtype=pl.Boolean)
     if numbers and (column.dtype == pl.String or column.dtype.is_numeric()):
         precision = pl.Float32 if column.dtype == pl.Float32 else pl.Float64
-        found |= column.cast(precision, strict=False).is_in(pl.Series(numbers, dtype=precision)).fill_null(value=False)
+        found |= (
+            column.cast(precision, strict=False)
+            .is_in(pl.Series(numbers, dtype=precision).implode())
+            .fill_null(value=False)
+        )
     if texts and column.dtype == pl.String:
         found |= column.is_in(texts).fill_null(value=False)
     return found

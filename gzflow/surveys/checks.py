@@ -97,7 +97,7 @@ def _column_problems(survey: Survey) -> list[str]:
     if votes is not None:
         keys = ("count", "fraction", "cumulative", "total")
         templates += [(f"catalog.votes.{key}", text) for key in keys if (text := getattr(votes, key))]
-    templates += [("catalog.carry", entry) for entry in survey.catalog.carry if "{" in entry]
+    templates += [("catalog.carry", entry) for entry in survey.carried_entries if "{" in entry]
     problems = [
         f"{key}: {pattern!r} has braces that are no placeholder: write {{column}} or a part of it, {{column[:4]}}"
         for key, pattern in templates

@@ -84,6 +84,8 @@ class Catalog(_Section):
     where: str | None = None
     carry: tuple[str, ...] = ()
     """Columns to keep; a pattern as of votes, ``{question}_{answer}_debiased``, stands for a column of each answer."""
+    carry_if_present: tuple[str, ...] = ()
+    """The same for columns that not all releases of the table have, or under one of these names; NULL where absent."""
     missing: dict[str, float | str | tuple[float | str, ...]] = {}
     """Column (or ``*``, every column but the id) -> its value or values that mean "no value", as Hubble's redshift of
     999.0. Empty cells, NaN and the infinities need no entry."""
@@ -195,14 +197,19 @@ class Survey(_Section):
             for column in _of_answers(votes.pattern, q)
         )
 
+    @property
+    def carried_entries(self) -> tuple[str, ...]:
+        """`carry` and `carry_if_present` together."""
+        return (*self.catalog.carry, *self.catalog.carry_if_present)
+
     def carried_columns(self) -> dict[str, tuple[str, ...]]:
-        """What `carry` stands for: each entry, and its columns.
+        """What `carry` and `carry_if_present` stand for: each entry, and its columns.
 
         A plain name stands for itself; a pattern for one column an answer, in the order of ``tree.answers``, or one a
         question where it names no answer.
         """
         carried: dict[str, tuple[str, ...]] = {}
-        for entry in self.catalog.carry:
+        for entry in self.carried_entries:
             if "{" not in entry:
                 carried[entry] = (entry,)
             elif "{answer}" in entry or "{column}" in entry:

@@ -77,7 +77,7 @@ def test_votes_and_what_is_carried_come_through(name: str, headers: dict[str, li
     assert found.galaxies["id_str"].to_list() == [str(8_647_474_690_312_307_154 + i) for i in range(12)]
     assert np.array_equal(found.votes.drop("id_str").to_numpy(), votes)
     carried = [json.loads(text) for text in found.galaxies["carried"]]
-    assert all(row.keys() == set(survey.catalog.carry) for row in carried)
+    assert all(row.keys() == set(survey.carried_entries) for row in carried)
     for entry, names in survey.carried_columns().items():
         if "{" in entry:
             assert [row[entry] for row in carried] == [list(row) for row in frame.select(names).iter_rows()]
@@ -133,3 +133,16 @@ def test_the_missing_redshift_of_hubble_is_none(headers: dict[str, list[str]], t
     frame.with_columns(Z_BEST=pl.Series([999.0, 0.5, -999.0])).write_csv(tmp_path / "main.csv")
     found = read_catalog(survey, tmp_path / "main.csv")
     assert [json.loads(text)["Z_BEST"] for text in found.galaxies["carried"]] == [None, 0.5, None]
+
+
+def test_columns_that_a_release_may_lack_are_said_and_none(headers: dict[str, list[str]], tmp_path: Path) -> None:
+    survey = load_survey("hubble")
+    columns = [c for c in headers["gz_hubble_main"] if c not in {"MAG_BEST_HI", "GZ_MU_HI"}]
+    frame, _ = made(survey, [*columns, "GZ_MU_I"], 2, np.random.default_rng(3))
+    frame.drop("MAG_BEST_HI", "GZ_MU_HI", strict=False).with_columns(GZ_MU_I=pl.Series([21.5, 22.0])).write_csv(
+        tmp_path / "main.csv"
+    )
+    found = read_catalog(survey, tmp_path / "main.csv")
+    first = json.loads(found.galaxies["carried"][0])
+    assert (first["GZ_MU_I"], first["GZ_MU_HI"], first["MAG_BEST_HI"]) == (21.5, None, None)
+    assert "the table has no MAG_BEST_HI, GZ_MU_HI" in found.notes

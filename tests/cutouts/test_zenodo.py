@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -300,3 +301,26 @@ def test_a_record_without_public_files(tmp_path: Path) -> None:
 
 def test_the_simulated_md5_is_the_real_one(client: ZenodoClient) -> None:
     assert part_of(client).md5 == hashlib.md5(BODY).hexdigest()
+
+
+@pytest.mark.slow  # needs to mount a disk of its own
+def test_a_disk_that_fills_meanwhile_is_said_and_gone_on_with(services: LoopbackServices, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=72m", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a small disk")
+    try:
+        home = Settings.load({}, home=tmp_path / "home")
+        plan = acquire.plan(f"{services.url}/records/7", ["part*"], place, home)
+        (place / "filler").write_bytes(bytes(70 * 2**20))
+        with pytest.raises(DiskError, match="the disk is full"):
+            acquire.run_chunk(plan, plan.files[0], home)
+        assert 0 < (place / ".part 1.zip.part").stat().st_size < len(BODY)
+        with pytest.raises(DiskError, match="too little space"):
+            acquire.plan(f"{services.url}/records/7", ["part*"], place, home)
+        (place / "filler").unlink()
+        assert acquire.run_chunk(plan, plan.files[0], home).path.read_bytes() == BODY
+        assert services.served[-1].status == 206
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

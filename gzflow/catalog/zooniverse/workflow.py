@@ -14,6 +14,9 @@ from gzflow.errors import CatalogError
 from gzflow.tree import DecisionTree
 
 _SUBJECTS = 1000
+_MOST_TEXTS = 60
+"""More than that are no answers of a question but what volunteers wrote."""
+_REMEMBERED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def discovered(path: Path, tree: DecisionTree) -> Discovered:
             if len(subjects) < _SUBJECTS and subject not in subjects:
                 subjects.add(subject)
                 keys |= dict.fromkeys(key for entry in _entries(data) for key in entry if key != "retired")
+            if len(seen) >= _REMEMBERED:
+                seen.clear()
             mark = hash((workflow, version, cell))
             if mark in seen or not workflow.isdigit():
                 continue
@@ -82,7 +87,9 @@ def discovered(path: Path, tree: DecisionTree) -> Discovered:
             major = version.partition(".")[0]
             for task, label, answers in given(cell) or ():
                 place = (int(workflow), task, plain(label))
-                texts.setdefault(place, {}).update(dict.fromkeys(answers or ()))
+                found = texts.setdefault(place, {})
+                if len(found) <= _MOST_TEXTS:
+                    found |= dict.fromkeys(answers or ())
                 if major.isdigit():
                     versions.setdefault(place, set()).add(int(major))
     tasks, doubtful = [], []
@@ -93,7 +100,10 @@ def discovered(path: Path, tree: DecisionTree) -> Discovered:
             task=task,
             label=label,
         )
-        whole, sure = proposed(bare, tree, found)
+        written = len(found) > _MOST_TEXTS
+        if written:
+            bare = bare.model_copy(update={"label": f"{label} (free text)".strip()})
+        whole, sure = proposed(bare, tree, () if written else found)
         tasks.append(whole)
         if not sure:
             doubtful.append(whole)

@@ -171,6 +171,15 @@ def test_other_names_get_a_file_to_complete_and_no_guess(folder: Path) -> None:
     assert 'featured-or-disk"' in draft.read_text()  # a completed file is not written over
 
 
+def test_what_volunteers_wrote_is_no_question(folder: Path) -> None:
+    rows = [row(k, 100, answered(T0="Smooth", T3=f"I saw {k} rings")) for k in range(1, 100)]
+    with pytest.raises(CatalogError):
+        count(folder, rows, tasks=None)
+    written = (folder / "votes.tasks.toml").read_text()
+    assert "(free text)" in written
+    assert "rings" not in written.replace("I saw", "").split("[[task]]")[2]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -169,7 +169,7 @@ def _pictures(
                         nanomaggies=flux,
                         what=f"galaxy {row['id_str']}: tile {tile.name}",
                     )
-                    yield row, encoded(picture, mosaic.format)
+                    yield row, encoded(picture, mosaic.format, grey=survey.image.recipe == "grey")
                 except CutoutError as error:
                     yield row, error
     except CutoutError as error:  # the tile itself: raised before its first galaxy

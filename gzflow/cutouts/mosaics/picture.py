@@ -84,7 +84,8 @@ def picture_on_tile(
     return picture
 
 
-def encoded(picture: NDArray[np.uint8], form: Literal["png", "jpeg"]) -> tuple[str, bytes]:
-    """(file suffix, content) of an RGB picture."""
+def encoded(picture: NDArray[np.uint8], form: Literal["png", "jpeg"], *, grey: bool = False) -> tuple[str, bytes]:
+    """(file suffix, content) of an RGB picture, or of its first channel where all are the same (`grey`)."""
     suffix, options = _ENCODING[form]
-    return suffix, cv2.imencode(suffix, picture[..., ::-1], options)[1].tobytes()
+    pixels = picture[..., 0] if grey else picture[..., ::-1]
+    return suffix, cv2.imencode(suffix, pixels, options)[1].tobytes()

@@ -118,7 +118,10 @@ def test_a_picture_is_recipe_then_size_and_survives_its_file(tile):
 def test_zero_points_bring_pixels_to_the_recipes_unit(tile):
     bright = [100 * PIXELS, 10 * PIXELS, PIXELS]
     np.testing.assert_array_equal(picture(bright, tile, nanomaggies=(0.01, 0.1, 1.0)), picture([PIXELS] * 3, tile))
-    assert picture([100 * PIXELS], tile, recipe="grey", bands="g", nanomaggies=(0.01,)).shape == (32, 32, 3)
+    grey = picture([100 * PIXELS], tile, recipe="grey", bands="g", nanomaggies=(0.01,))
+    one_channel = encoded(grey, "png", grey=True)[1]
+    np.testing.assert_array_equal(check_image(one_channel, size=(32, 32), what="").pixels, grey)
+    assert len(one_channel) < 0.5 * len(encoded(grey, "png")[1])
 
 
 def test_what_is_no_picture_is_said(tile):

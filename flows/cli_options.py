@@ -24,7 +24,8 @@ PixelsOption = Annotated[
     int | None, typer.Option(min=16, max=1024, help="Side of the shard's images. Empty: the one set there is.")
 ]
 CatalogOption = Annotated[
-    Path | None, typer.Option(help="Table of galaxies and votes: CSV, CSV.gz or Parquet. Empty: what is in the store.")
+    Path | None,
+    typer.Option(help="Table of galaxies and votes: CSV, Parquet, FITS or VOTable. Empty: what is in the store."),
 ]
 MappingOption = Annotated[
     Path | None, typer.Option(help="Table from ids to file names (GZ2: gz2_filename_mapping.csv).")

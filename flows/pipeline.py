@@ -53,7 +53,7 @@ def pipeline(
 
     Args:
         survey: A shipped survey's name, or the path of a TOML that describes yours.
-        catalog: Table of galaxies and votes (CSV, CSV.gz, Parquet). Empty: what is in the store.
+        catalog: Table of galaxies and votes (CSV, Parquet, FITS, VOTable). Empty: what is in the store.
         mapping: Table from ids to file names, for surveys whose archive needs one (GZ2).
         joins: Further tables by the survey's name for them, e.g. gz2sample.
         images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.

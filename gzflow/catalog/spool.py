@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,8 +14,9 @@ import polars as pl
 
 from gzflow.catalog.catalog_file import CatalogFile
 from gzflow.catalog.failure import Failure
-from gzflow.catalog.part import CatalogPart
+from gzflow.catalog.part import MISSING_ID, CatalogPart
 from gzflow.catalog.tally import Tally
+from gzflow.errors import DiskError
 
 _FAILURES = {"id_str": pl.String, "stage": pl.String, "reason": pl.String, "detail": pl.String}
 
@@ -55,11 +57,24 @@ class CatalogSpool:
         """Keep one more part."""
         together = part.galaxies.hstack(part.votes.drop("id_str").rename(lambda name: f"votes {name}"))
         # In the order of the store's key: neighbours lie on one page.
-        together.sort("id_str").write_parquet(self._file("galaxies", self._n), compression="lz4")
-        failures = pl.DataFrame([asdict(failure) for failure in part.failures], schema=_FAILURES)
-        failures.write_parquet(self._file("failures", self._n), compression="lz4")
-        part.filtered_ids.to_frame().write_parquet(self._file("filtered", self._n), compression="lz4")
+        self._write("galaxies", together.sort("id_str"))
+        self._write("failures", pl.DataFrame([asdict(failure) for failure in part.failures], schema=_FAILURES))
+        self._write("filtered", part.filtered_ids.to_frame())
         self._n += 1
+
+    def _write(self, what: str, frame: pl.DataFrame) -> None:
+        content = io.BytesIO()  # polars alone would not say that it is the disk that is full
+        frame.write_parquet(content, compression="lz4")
+        try:
+            self._file(what, self._n).write_bytes(content.getbuffer())
+        except OSError as error:
+            raise DiskError(
+                "the catalog's rows cannot wait on disk until all of them are read",
+                where=self._folder.name,
+                problems=[error.strerror or str(error)],
+                expected="room for a copy of the columns that the survey needs",
+                fix="make room there, or name a larger folder in TMPDIR; then run the same command again",
+            ) from error
 
     def close_books(self, tally: Tally) -> None:
         """Judge the whole, and take its numbers over.
@@ -94,7 +109,7 @@ class CatalogSpool:
 
     def _kept_ids(self) -> Iterator[pl.Series]:
         for i in range(self._n):
-            failed = pl.read_parquet(self._file("failures", i)).filter(pl.col("reason") != "missing-id")
+            failed = pl.read_parquet(self._file("failures", i)).filter(pl.col("reason") != MISSING_ID)
             yield pl.concat(
                 [pl.read_parquet(self._file("galaxies", i), columns=["id_str"])["id_str"], failed["id_str"]]
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from gzflow import load_survey
 from gzflow.catalog.read import CatalogTable, read_catalog, spool_catalog
-from gzflow.errors import CatalogError, DuplicateIds, EmptyCatalog, VotesDisagree
+from gzflow.catalog.spool import CatalogSpool
+from gzflow.errors import CatalogError, DiskError, DuplicateIds, EmptyCatalog, VotesDisagree
 from gzflow.surveys import Survey
 
 Make = Callable[..., Survey]
@@ -156,3 +158,29 @@ def test_a_real_table_in_parts(shared_data: Path, step: int) -> None:
     whole = read_catalog(chosen, source)
     assert len(whole.galaxies) + whole.n_failed == 19_761
     assert same(read_catalog(chosen, source, rows=step), whole)
+
+
+def test_a_full_disk_is_said_with_the_folder(
+    survey: Make, row: Row, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table(row("a"))
+
+    def fill(self: CatalogSpool, what: str, part: int) -> Path:
+        return Path("/dev/full")
+
+    monkeypatch.setattr(CatalogSpool, "_file", fill)
+    with pytest.raises(DiskError, match="cannot wait on disk") as caught, spool_catalog(survey(), path):
+        pass
+    assert "No space left on device" in str(caught.value)
+    assert "TMPDIR" in str(caught.value)
+
+
+def test_the_waiting_rows_leave_with_the_reader(
+    survey: Make, row: Row, table: Table, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with spool_catalog(survey(), table(row("a"))):
+        assert len(list(tmp_path.glob("gzflow-catalog-*"))) == 1
+    with pytest.raises(DuplicateIds):
+        spool_catalog(survey(), table(row("a"), row("a")))
+    assert not list(tmp_path.glob("gzflow-catalog-*"))

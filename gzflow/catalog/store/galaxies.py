@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -23,6 +25,11 @@ _GALAXIES = {
     "id_str": TEXT, "ra": NUMBER, "dec": NUMBER, "pixscale": NUMBER, "image": TEXT, "carried": TEXT,
 }  # fmt: skip
 _FILES = {"survey": TEXT, "source": TEXT, "counts": TEXT, "at": TEXT}
+
+
+logger = logging.getLogger(__name__)
+_EVERY = 10.0
+"""Seconds between two lines about a large catalog."""
 
 
 class CatalogRows(Protocol):
@@ -97,12 +104,17 @@ class GalaxyTable(FailureTable):
                 self._remove(survey.name, votes, ids)
         keys = dict(zip(survey.tree.answers, (f"a{i}" for i in range(len(survey.tree.answers))), strict=True))
         stamp = {"survey": pl.lit(survey.name), "ingest": pl.lit(number, pl.Int64)}
+        said, n = time.monotonic(), 0
         for galaxies, counts in table.parts():
             rows, votes_rows = galaxies.with_columns(**stamp).sort("id_str"), counts.rename(keys).sort("id_str")
             for start in range(0, len(rows), LOAD):
                 with self._database.writing() as connection:
                     self._database.load(connection, schema.galaxies, rows.slice(start, LOAD))
                     self._database.load(connection, votes, votes_rows.slice(start, LOAD))
+            n += len(rows)
+            if time.monotonic() - said > _EVERY:
+                said = time.monotonic()
+                logger.info("%s: %s of %s galaxies in the store", survey.name, f"{n:,}", f"{table.n_galaxies:,}")
         vanished = self._retire(survey.name, votes, earlier)
         for failures in table.failed():
             self.record_failures(survey.name, failures, ingest=number)

@@ -27,8 +27,8 @@ from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.export import part_table, write_part
 from gzflow.prediction.predict import Precision, Predictor
 from gzflow.settings import Settings
-from gzflow.shards.header import MANIFEST
-from gzflow.shards.reader import ShardReader
+from gzflow.shards.header import MANIFEST, ShardEntry
+from gzflow.shards.reader import ShardReader, ShardSet
 from gzflow.stages.counts import Counts
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.stand_in import stand_in
@@ -41,6 +41,8 @@ _turn = Lock()
 GALLERY = 5
 PIN = "run.json"
 """Written before the first part: which model this run is about."""
+FILES = "files"
+"""Stands for the version of a model that is only files."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,28 @@ class PredictOptions:
     precision: Precision = "auto"
     fresh: bool = False
     or_simulated: bool = False
+
+
+@dataclass(frozen=True)
+class PinnedRun:
+    """Which model would predict which shards, and where the catalogue would lie.
+
+    Attributes
+    ----------
+    survey
+        Shipped name or path of its TOML.
+    pins
+        Everything that decides the catalogue, as it is written to its folder.
+    tree
+        The model's decision tree as JSON.
+    """
+
+    survey: str
+    shards: ShardSet
+    model_folder: Path
+    folder: Path
+    pins: Mapping[str, Any]
+    tree: str
 
 
 @dataclass(frozen=True)
@@ -141,8 +165,8 @@ class PredictSummary:
         return f"{self.counts.done:,} galaxies predicted by {self.model} version {self.version}: {self.folder}"
 
 
-def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
-    """A pinned run: the alias is looked up once, and what it pointed to is written down before the first part.
+def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
+    """What a run with these options would be about now; nothing is written.
 
     Raises
     ------
@@ -150,8 +174,6 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
         No model yet, and none named.
     RecipeMismatch
         The shards' images were made another way than the model's.
-    PredictionError
-        An unfinished run is pinned to another version.
     """
     survey_name = stand_in(options.survey, settings) if options.or_simulated else options.survey
     survey = load_survey(survey_name)
@@ -162,7 +184,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
     differences = spec.require_recipe(shards.recipe, allow=options.allow_recipe_mismatch)
     pinned = {
         "model": ref.name,
-        "version": ref.version or "files",
+        "version": ref.version or FILES,
         "model_uri": ref.uri,
         "run_id": ref.run_id or "",
         "training_fingerprint": spec.training_fingerprint or "",
@@ -176,22 +198,47 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
     }
     digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()
     folder = settings.predictions(survey.name) / f"v{pinned['version']}-{digest}"
-    if not options.fresh:
-        _refuse_other_unfinished(folder, pinned)
-    write_json(folder / PIN, pinned)
-    metadata = {
+    return PinnedRun(survey_name, shards, ref.folder, folder, pinned, json.dumps(spec.tree.to_dict()))
+
+
+def part_path(folder: Path, entry: ShardEntry) -> Path:
+    """The part of the catalogue in `folder` that a shard becomes."""
+    return folder / f"part-{Path(entry.file).stem}.parquet"
+
+
+def part_metadata(run: PinnedRun) -> dict[str, str]:
+    """What every part says about itself, but for its split."""
+    survey = load_survey(run.survey)
+    return {
         "gzflow_version": __version__,
         "survey": survey.name,
-        "tree": json.dumps(spec.tree.to_dict()),
+        "tree": run.tree,
         "citation": survey.about.citation,
         "licence": survey.about.licence,
         "acknowledgement": survey.about.acknowledgement,
-    } | {name: str(value) for name, value in pinned.items()}
+    } | {name: str(value) for name, value in run.pins.items()}
+
+
+def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
+    """A pinned run: the alias is looked up once, and what it pointed to is written down before the first part.
+
+    Raises
+    ------
+    NoChampion, RecipeMismatch
+        As `pin`.
+    PredictionError
+        An unfinished run is pinned to another version.
+    """
+    run = pin(options, settings)
+    if not options.fresh:
+        _refuse_other_unfinished(run.folder, run.pins)
+    write_json(run.folder / PIN, run.pins)
+    metadata = part_metadata(run)
     chunks = tuple(
         PredictChunk(
-            shard=str(shards.folder / entry.file),
-            part=str(folder / f"part-{Path(entry.file).stem}.parquet"),
-            model_folder=str(ref.folder),
+            shard=str(run.shards.folder / entry.file),
+            part=str(part_path(run.folder, entry)),
+            model_folder=str(run.model_folder),
             samples=options.samples,
             seed=options.seed,
             keep_concentrations=options.keep_concentrations,
@@ -200,10 +247,11 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
             metadata=metadata | {"split": entry.split},
             n=entry.n,
         )
-        for entry in shards.entries()
+        for entry in run.shards.entries()
     )
-    pages = registry.pages(ref.name, ref.version) if ref.version else (None, None)
-    return PredictPlan(survey_name, str(shards.folder), str(folder), pinned, chunks, shards.n(), pages)
+    name, version = str(run.pins["model"]), str(run.pins["version"])
+    pages = (None, None) if version == FILES else Registry(settings).pages(name, version)
+    return PredictPlan(run.survey, str(run.shards.folder), str(run.folder), run.pins, chunks, run.shards.n(), pages)
 
 
 def alone(plan_: PredictPlan) -> AbstractContextManager[None]:

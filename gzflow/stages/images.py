@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def unaskable(row: Mapping[str, Any]) -> CutoutError | None:
 
 def _record(answer: Fetched, spec: CutoutSpec) -> CutoutRecord:
     if answer.error is not None:
-        return failed_record(answer.id_str, answer.error)
+        return replace(failed_record(answer.id_str, answer.error), attempts=answer.attempts)
     return CutoutRecord(
         id_str=answer.id_str,
         state="done",

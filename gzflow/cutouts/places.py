@@ -25,8 +25,6 @@ OPEN_ARCHIVES = 64
 """Archives that a process keeps open with their directories."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _LOCAL_HEADER = 30
-# Of a local header's extra fields nothing says how long they are before it is read; most are shorter than this.
-_EXTRA = 64
 _SPARSE = (tarfile.GNUTYPE_SPARSE,)
 _DECOMPRESSORS: dict[int, Callable[[], Any]] = {
     zipfile.ZIP_DEFLATED: lambda: zlib.decompressobj(-zlib.MAX_WBITS),
@@ -107,16 +105,12 @@ class OpenArchive:
     def _stored(self, name: str, extent: Extent) -> bytes:
         if extent.header is None:
             return os.pread(self._descriptor, extent.stored, extent.start)
-        # Header and data in one call: the header's length is guessed, and read again where the guess was short.
-        guess = _LOCAL_HEADER + len(name.encode()) + _EXTRA
-        block = os.pread(self._descriptor, guess + extent.stored, extent.header)
-        if block[:4] != b"PK\x03\x04":
+        # Two calls, not one for both: cutting a header off copies the image, which costs more than a short read.
+        header = os.pread(self._descriptor, _LOCAL_HEADER, extent.header)
+        if header[:4] != b"PK\x03\x04":
             raise zipfile.BadZipFile(f"no local header of {name!r} where the directory says")
-        lengths = (int.from_bytes(block[at : at + 2], "little") for at in (26, 28))
-        start = _LOCAL_HEADER + sum(lengths)
-        if start > guess:
-            return os.pread(self._descriptor, extent.stored, extent.header + start)
-        return block[start : start + extent.stored]
+        lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        return os.pread(self._descriptor, extent.stored, extent.header + _LOCAL_HEADER + sum(lengths))
 
     def _index_zip(self) -> None:
         with zipfile.ZipFile(self.path) as archive:

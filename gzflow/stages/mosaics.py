@@ -78,12 +78,14 @@ def chunks(
     file = _index_file(survey, settings)
     index = TileIndex.build([Path(path) for path in images], _mosaic(survey), TileIndex.load(file))
     index.save(file)
-    ids, numbers = [pl.Series("id_str", [], pl.String)], [np.empty(0, np.int32)]
+    # All at once: a page has galaxies on every tile, and each tile costs the same for one position as for a thousand.
+    ids, ra, dec = [pl.Series("id_str", [], pl.String)], [_degrees([])], [_degrees([])]
     for page in pages:
         found = store.galaxies(survey.name, ids=page.to_list())
         ids.append(found["id_str"])
-        numbers.append(index.locate(_degrees(found["ra"]), _degrees(found["dec"])).tile)
-    tile = np.concatenate(numbers)
+        ra.append(found["ra"].fill_null(np.nan).to_numpy())
+        dec.append(found["dec"].fill_null(np.nan).to_numpy())
+    tile = index.locate(np.concatenate(ra), np.concatenate(dec)).tile
     order = np.argsort(tile, kind="stable")
     sorted_ids, ends = pl.concat(ids).gather(order), np.flatnonzero(np.diff(tile[order])) + 1
     start = 0

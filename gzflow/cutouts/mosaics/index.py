@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 NOWHERE = -1
-_PAGE = 100_000
+_PAGE = 500_000
 _WIDE = 0.2
 """Radians; the few tiles larger than this are compared with every galaxy, the others are found through a tree."""
 _COMPLETE = 1e9

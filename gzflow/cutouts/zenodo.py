@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 import random
 import re
 import time
@@ -19,16 +17,15 @@ from urllib.parse import urlsplit
 import httpx
 
 from gzflow import __version__
+from gzflow.cutouts.file_part import FilePart, NotTheFile, RecordFile
 from gzflow.cutouts.pace import Pace
 from gzflow.cutouts.politeness import backoff
-from gzflow.durable import write_json
 from gzflow.errors import RecordError, RecordUnavailable, SettingsError
 
+__all__ = ["Acquired", "Record", "RecordFile", "ZenodoClient", "parse_reference"]
 log = logging.getLogger(__name__)
 
 ZENODO = "https://zenodo.org"
-PIECE = 2**20
-"""Bytes that are hashed at a time when a part is gone on with."""
 MAX_IDLE = 6
 """Attempts in a row that bring not one byte, after which the server counts as away."""
 MAX_RESTARTS = 2
@@ -40,16 +37,6 @@ _REFERENCE = re.compile(r"(?:zenodo:|(?:https?://(?:dx\.)?doi\.org/|doi:)?10\.52
 _PAGE = re.compile(r"(?:/api)?/records?/(\d+)(?:/.*)?")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _MD5 = re.compile(r"md5:([0-9a-f]{32})", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class RecordFile:
-    """One file of a record: its name, bytes, md5 (hex) and address."""
-
-    name: str
-    size: int
-    md5: str
-    url: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +165,7 @@ class ZenodoClient:
             _same_or_refuse(path, file)
             on_bytes(file.size)
             return Acquired(path, file.size, reused=True)
-        part = _Part(path, file, on_bytes)
+        part = FilePart(path, file, on_bytes)
         idle = restarts = 0
         while True:
             try:
@@ -187,7 +174,7 @@ class ZenodoClient:
                     self._stream(file, part)
                 part.finish()
                 return Acquired(path, file.size, reused=False)
-            except _NotTheFile as error:
+            except NotTheFile as error:
                 restarts += 1
                 part.discard()
                 if restarts > MAX_RESTARTS:
@@ -204,13 +191,13 @@ class ZenodoClient:
                     raise _away(file.url, error) from error
                 self._sleep(idle + 1, error)
 
-    def _stream(self, file: RecordFile, part: _Part) -> None:
+    def _stream(self, file: RecordFile, part: FilePart) -> None:
         """Append what is missing; the server may send that, or the whole file again."""
         headers = part.conditions()
         self._pace.wait()
         with self._http.stream("GET", file.url, headers=headers) as answer:
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise _NotTheFile("the server has no bytes after those that came")
+                raise NotTheFile("the server has no bytes after those that came")
             self._judge(answer, file.url)
             start = _start(answer, file)
             if start != part.size:
@@ -262,121 +249,13 @@ def parse_reference(text: str) -> tuple[str, int]:
     )
 
 
-class _NotTheFile(Exception):
-    """The bytes that came cannot become the published file."""
-
-
-class _Part:
-    """The bytes of a file that have come, with their md5, and beside them which file they belong to.
-
-    A byte counts once it is in the file: after kill -9 what the file holds is hashed again, and a wrong tail shows in
-    the md5 at the end.
-    """
-
-    def __init__(self, path: Path, file: RecordFile, on_bytes: Callable[[int], None]) -> None:
-        self._path, self._file, self._on_bytes = path, file, on_bytes
-        self._part = path.with_name(f".{path.name}.part")
-        self._note = path.with_name(f".{path.name}.part.json")
-        self.size = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._tag: str | None = None
-        self._resume()
-
-    def conditions(self) -> dict[str, str]:
-        """Headers that ask for the rest, if the file is still the one that the first bytes came from."""
-        if self.size == 0:
-            return {}
-        wanted = {"Range": f"bytes={self.size}-"}
-        # A weak tag is no promise about bytes, and servers must not accept it here (RFC 9110, 13.1.5).
-        return wanted | ({"If-Range": self._tag} if self._tag and not self._tag.startswith("W/") else {})
-
-    def remember(self, tag: str | None) -> None:
-        self._tag = tag
-        write_json(self._note, {"md5": self._file.md5, "size": self._file.size, "tag": tag})
-
-    def truncate(self, size: int) -> None:
-        """Keep only the first bytes: 0 where the server sends the file from its beginning."""
-        if size:
-            raise _NotTheFile(f"the server sends bytes from {size:,} on, not from {self.size:,}")
-        self.discard()
-
-    def discard(self) -> None:
-        self._on_bytes(-self.size)
-        self._part.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
-        self.size, self._tag = 0, None
-        self._md5 = hashlib.md5(usedforsecurity=False)
-
-    def open(self) -> _Appender:
-        return _Appender(self._part, self._take)
-
-    def finish(self) -> None:
-        """Give the part its name when it is the published file."""
-        if (found := self._md5.hexdigest()) != self._file.md5:
-            raise _NotTheFile(f"its md5 is {found}")
-        with self._part.open("ab") as stream:  # an empty file never had a byte
-            os.fsync(stream.fileno())
-        self._part.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        self._note.unlink(missing_ok=True)
-
-    def _take(self, piece: bytes) -> None:
-        self._md5.update(piece)
-        self.size += len(piece)
-        self._on_bytes(len(piece))
-        if self.size > self._file.size:
-            raise _NotTheFile(f"more than {self._file.size:,} bytes come")
-
-    def _resume(self) -> None:
-        try:
-            note = json.loads(self._note.read_text())
-            known = (note["md5"], note["size"]) == (self._file.md5, self._file.size)
-            held = self._part.stat().st_size
-        except (OSError, ValueError, KeyError, TypeError):
-            known, held = False, 0
-        if not known or held > self._file.size:
-            self.discard()
-            return
-        self._tag = note["tag"]
-        with self._part.open("rb") as stream:
-            while piece := stream.read(PIECE):
-                self._take(piece)
-        if self.size:
-            log.info("%s goes on after %.1f GB of %.1f", self._file.name, self.size / 1e9, self._file.size / 1e9)
-
-
-class _Appender:
-    """Writes pieces at a file's end; a piece counts when the system has taken it."""
-
-    def __init__(self, path: Path, taken: Callable[[bytes], None]) -> None:
-        self._stream = path.open("ab", buffering=0)
-        self._taken = taken
-
-    def __enter__(self) -> Callable[[bytes], None]:
-        return self._write
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def _write(self, piece: bytes) -> None:
-        view = memoryview(piece)
-        while view:  # a nearly full disk takes a part of it first
-            written = self._stream.write(view)
-            self._taken(bytes(view[:written]))
-            view = view[written:]
-
-
 def _start(answer: httpx.Response, file: RecordFile) -> int:
     """Where the bytes of an answer begin in the file."""
     if answer.status_code != httpx.codes.PARTIAL_CONTENT:
         return 0
     match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     if match is None or int(match[3]) != file.size:
-        raise _NotTheFile(f"a part with Content-Range {answer.headers.get('Content-Range')!r}")
+        raise NotTheFile(f"a part with Content-Range {answer.headers.get('Content-Range')!r}")
     return int(match[1])
 
 

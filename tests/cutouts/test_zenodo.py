@@ -272,6 +272,7 @@ def _with_a_small_disk(url: str, folder: Path) -> None:
         (folder / "said").write_text(str(error.errno))
 
 
+@pytest.mark.slow  # starts a process
 def test_a_disk_that_takes_no_more_keeps_what_came(services: LoopbackServices, tmp_path: Path) -> None:
     """A limit on the file's size stands for the full disk: the write is cut short, then refused."""
     process = multiprocessing.get_context("spawn").Process(target=_with_a_small_disk, args=(services.url, tmp_path))

@@ -39,8 +39,8 @@ def tree(
     ] = None,
 ) -> None:
     """Draw a survey's decision tree: its questions, their answers, and what leads where."""
-    described = load_survey(survey)
-    out.print(f"tree  [bold]{_draw(described, to or Path(f'{described.name}-tree.svg'))}[/]")
+    known = load_survey(survey)
+    out.print(f"tree  [bold]{_draw(known, to or Path(f'{known.name}-tree.svg'))}[/]")
 
 
 @app.command()
@@ -58,22 +58,22 @@ def check(
 ) -> None:
     """Validate a survey, show its tree in words and as a picture, and its mapping against a table's first rows."""
     joins = read_joins(join)
-    described = load_survey(survey)
-    questions, answers = len(described.tree.questions), len(described.tree.answers)
-    out.print(f"[bold]{described.name}[/] is a valid survey; questions: {questions}, answers: {answers}\n")
-    for line in tree_lines(described.tree):
+    known = load_survey(survey)
+    questions, answers = len(known.described.questions), len(known.described.answers)
+    out.print(f"[bold]{known.name}[/] is a valid survey; questions: {questions}, answers: {answers}\n")
+    for line in tree_lines(known.described):
         out.print(line, markup=False)
     if picture is None and Path(survey).is_file():
-        picture = Path(survey).with_name(f"{described.name}-tree.svg")
+        picture = Path(survey).with_name(f"{known.name}-tree.svg")
     if picture is not None:
-        out.print(f"\ntree  [bold]{_draw(described, picture)}[/]")
+        out.print(f"\ntree  [bold]{_draw(known, picture)}[/]")
     if catalog is None:
         return
     from gzflow.catalog.preview import preview_catalog
 
-    found = preview_catalog(described, catalog, joins=joins, mapping=mapping, rows=rows)
+    found = preview_catalog(known, catalog, joins=joins, mapping=mapping, rows=rows)
     _show_galaxies(found)
-    _show_votes(described, found)
+    _show_votes(known, found)
     for note in found.notes:
         out.print(f"note: {note}", markup=False)
     for failure in found.failures[:SHOWN]:
@@ -156,11 +156,12 @@ def _show_votes(survey: Survey, found: CatalogTable) -> None:
         return
     first = found.votes.head(SHOWN)
     out.print(f"\nvotes of {', '.join(first['id_str'])}, and the columns they come from", markup=False)
-    width = max(len(answer) for q in survey.tree.questions for answer in q.answers)
-    for question, part in zip(survey.tree.questions, survey.tree.slices, strict=True):
+    tree = survey.described
+    width = max(len(answer) for q in tree.questions for answer in q.answers)
+    for question, part in zip(tree.questions, tree.slices, strict=True):
         total = pairs[part.start][1]
         out.print(f"{question.name}" + (f"   (total: {total})" if total else ""), markup=False)
-        for answer, name, (column, _) in zip(question.answers, question.columns, pairs[part], strict=True):
+        for answer, name, (column, _) in zip(question.answers, question.given, pairs[part], strict=True):
             numbers = " ".join(f"{n:>5}" for n in first[name])
             out.print(f"    {answer:<{width}} {numbers}   {column}", markup=False)
     if found.rounding_residual:

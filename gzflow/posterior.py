@@ -208,7 +208,7 @@ def _checked(concentrations: ArrayLike, tree: DecisionTree) -> tuple[Array, Arra
     """(α, A), both (n, n_samples, n_answers) in float64."""
     alpha: NDArray[Any] = np.asarray(concentrations)
     if head_outputs(tree) != len(tree.answers):
-        raise PredictionError("check-box questions have no posterior yet", fix="leave them out of the survey")
+        raise PredictionError("the tree has check boxes that are not parted", fix="pass tree.parted")
     if alpha.ndim != 3 or alpha.shape[1] < 1 or alpha.shape[2] != len(tree.answers):
         raise PredictionError(
             f"concentrations of shape {alpha.shape} do not fit the tree",

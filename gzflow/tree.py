@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gzflow.errors import SurveyError
+
+BOX = ("yes", "no")
+"""Answers of a question that is one check box: ticked, or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Question:
         ``"question=answer"`` strings: the question is asked of a volunteer who gave ANY of them, and of every
         volunteer when there are none.
     multiple_choice
-        Check boxes: a volunteer may tick several answers.
+        Check boxes: a volunteer may tick several answers, or none. `DecisionTree.parted` is how they are learnt.
     """
 
     name: str
@@ -42,6 +45,13 @@ class Question:
     def columns(self) -> tuple[str, ...]:
         """Column names of the answers, ``{question}_{answer}``."""
         return tuple(f"{self.name}_{answer}" for answer in self.answers)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Where votes for the answers stand in the parted tree: `columns`, or of check boxes those of their "yes"."""
+        if not self.multiple_choice:
+            return self.columns
+        return tuple(f"{_box(self.name, answer)}_{BOX[0]}" for answer in self.answers)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,36 @@ class DecisionTree:
             for question in self.questions
         )
 
+    @cached_property
+    def parted(self) -> DecisionTree:
+        """The same with each check box as a question of its own, ``{question}-{answer}``, answered yes or no.
+
+        Ticks do not share a volunteer's one vote: each box is ticked, or not, by everyone who was shown it. Its votes
+        are therefore Beta-binomial, which is the Dirichlet-multinomial of two answers; how boxes go together is not
+        modelled. A question asked after a box is asked after its "yes". A tree without check boxes is its own.
+
+        Raises
+        ------
+        SurveyError
+            A box would have the name of another question.
+        """
+        boxes = {question.name for question in self.questions if question.multiple_choice}
+        if not boxes:
+            return self
+
+        def route(entry: str) -> str:
+            parent, _, answer = entry.partition("=")
+            return f"{_box(parent, answer)}=yes" if parent in boxes else entry
+
+        questions: list[Question] = []
+        for question in self.questions:
+            after = tuple(route(entry) for entry in question.asked_after)
+            if question.name in boxes:
+                questions += [Question(_box(question.name, answer), BOX, after) for answer in question.answers]
+            else:
+                questions.append(replace(question, asked_after=after))
+        return DecisionTree(tuple(questions))
+
     def proportion_asked(self, fractions: NDArray[Any]) -> NDArray[Any]:
         """Expected share of volunteers who are asked each question.
 
@@ -194,7 +234,11 @@ class DecisionTree:
 
 def head_outputs(tree: DecisionTree) -> int:
     """Number of concentrations a head needs: one an answer, two (yes and no) an answer of a check-box question."""
-    return sum(len(q.answers) * (2 if q.multiple_choice else 1) for q in tree.questions)
+    return len(tree.parted.answers)
+
+
+def _box(question: str, answer: str) -> str:
+    return f"{question}-{answer.replace('_', '-')}"
 
 
 def _problems(questions: tuple[Question, ...]) -> list[str]:

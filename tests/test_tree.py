@@ -156,6 +156,29 @@ def test_head_outputs_doubles_check_boxes() -> None:
     assert head_outputs(load_survey("gz2").tree) == 37
 
 
+def test_each_check_box_becomes_a_question_answered_yes_or_no() -> None:
+    tree = tree_of(
+        Question("odd", ("yes", "no")),
+        Question("feature", ("ring", "dust_lane"), ("odd=yes",), multiple_choice=True),
+        Question("ring-size", ("small", "large"), ("feature=ring", "odd=no")),
+    )
+    assert tree.parted == tree_of(
+        Question("odd", ("yes", "no")),
+        Question("feature-ring", ("yes", "no"), ("odd=yes",)),
+        Question("feature-dust-lane", ("yes", "no"), ("odd=yes",)),
+        Question("ring-size", ("small", "large"), ("feature-ring=yes", "odd=no")),
+    )
+    assert tree.questions[1].given == ("feature-ring_yes", "feature-dust-lane_yes")
+    # Half are asked about features; a fifth of these ticks the ring.
+    asked = tree.parted.proportion_asked(np.array([[0.5, 0.5, 0.2, 0.8, 0.1, 0.9, 1, 0]]))
+    np.testing.assert_allclose(asked, [[1, 0.5, 0.5, 0.5 * 0.2 + 0.5]])
+
+
+def test_a_tree_without_check_boxes_is_not_changed_by_parting() -> None:
+    tree = load_survey("hubble").tree
+    assert tree.parted is tree
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_round_trip_keeps_tree_and_fingerprint(name: str) -> None:
     tree = load_survey(name).tree

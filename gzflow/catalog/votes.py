@@ -15,6 +15,7 @@ from gzflow.surveys.survey import Survey
 
 # Published fractions carry three decimals or more: a sum over seven answers errs by 0.4 % at most.
 _FRACTION_SLACK = 0.02
+_MOST_TICKED = "the box that was ticked most often has"
 _MOST_VOTES = float(np.iinfo(np.int32).max)
 
 
@@ -77,6 +78,10 @@ def part_votes(survey: Survey, frame: pl.DataFrame, *, first_row: int = 0) -> Vo
     first_row
         Where these rows begin in the table, for messages.
 
+    Check boxes (``multiple_choice``) need not add up to anything, but none is ticked by more volunteers than saw it.
+    Those are the total, or else the volunteers who gave the answers that lead there; of each box it is counted how many
+    ticked it and how many did not.
+
     Notes
     -----
     Cumulative probabilities are those of the whole way to an answer, as in the Galaxy Challenge: for question q with
@@ -87,7 +92,7 @@ def part_votes(survey: Survey, frame: pl.DataFrame, *, first_row: int = 0) -> Vo
     section = survey.catalog.votes
     if section is None:
         return VoteTable(np.zeros((len(frame), len(survey.tree.answers)), np.int32), (), 0.0)
-    questions = [_read_question(survey, frame, q) for q in range(len(survey.tree.questions))]
+    questions = [_read_question(survey, frame, q) for q in range(len(survey.question))]
     problems: dict[int, tuple[str, str]] = {}
     for question in questions:
         for row in np.flatnonzero(question.wrong).tolist():
@@ -100,7 +105,7 @@ def part_votes(survey: Survey, frame: pl.DataFrame, *, first_row: int = 0) -> Vo
             problems.setdefault(row, ("votes-disagree", total.sentence(row)))
     for total in sums:
         if total.drops:
-            questions[total.question].votes[total.off] = 0.0
+            questions[total.question] = questions[total.question].without(total.off)
     votes = np.concatenate([question.votes for question in questions], axis=1)
     if section.cumulative is not None:
         assert section.volunteers is not None
@@ -109,8 +114,10 @@ def part_votes(survey: Survey, frame: pl.DataFrame, *, first_row: int = 0) -> Vo
     counts = np.rint(votes)
     off = np.logical_or.reduce([total.off for total in strict]) if strict else np.zeros(len(frame), bool)
     agreement = Agreement(len(frame), int(off.sum()), tuple(total.agreement(first_row) for total in sums))
+    by_box = _by_box(survey, counts, questions)
+    by_box[list(problems)] = 0.0
     return VoteTable(
-        counts.astype(np.int32),
+        by_box.astype(np.int32),
         tuple((row, *problems[row]) for row in sorted(problems)),
         float(np.abs(votes - counts).max(initial=0.0)),
         agreement,
@@ -127,6 +134,9 @@ class _Answers:
     total: NDArray[np.float64]
     wrong: NDArray[np.bool_]
 
+    def without(self, rows: NDArray[np.bool_]) -> _Answers:
+        return replace(self, votes=np.where(rows[:, None], 0.0, self.votes), total=np.where(rows, 0.0, self.total))
+
 
 @dataclass(frozen=True)
 class _Sum:
@@ -140,6 +150,7 @@ class _Sum:
     found: NDArray[np.float64]
     total: NDArray[np.float64]
     off: NDArray[np.bool_]
+    what: str = "the answers add up to"
 
     @property
     def drops(self) -> bool:
@@ -147,7 +158,7 @@ class _Sum:
 
     def sentence(self, row: int) -> str:
         found, total = float(self.found[row]), float(self.total[row])
-        return f"{self.name}: the answers add up to {found:g}{self.unit}, {self.claim} {total:g}"
+        return f"{self.name}: {self.what} {found:g}{self.unit}, {self.claim} {total:g}"
 
     def agreement(self, first_row: int) -> QuestionAgreement:
         rows = np.flatnonzero(self.off)
@@ -161,7 +172,7 @@ class _Sum:
 
 
 def _read_question(survey: Survey, frame: pl.DataFrame, q: int) -> _Answers:
-    section, part = survey.catalog.votes, survey.tree.slices[q]
+    section, part = survey.catalog.votes, survey.described.slices[q]
     assert section is not None
     named = survey.vote_columns()[part]
     own, total_column = [column for column, _ in named], named[0][1]
@@ -174,12 +185,14 @@ def _read_question(survey: Survey, frame: pl.DataFrame, q: int) -> _Answers:
     most = _MOST_VOTES if section.count else 1 + 1e-6
     with np.errstate(invalid="ignore"):
         outside = ((given < 0) | (given > most)).any(axis=1) | (expected < 0) | (expected > _MOST_VOTES)
-    gap = np.isnan(given).any(axis=1) | (np.isnan(expected) if section.fraction else False)
+    question = survey.described.questions[q]
+    untold = section.fraction or (question.multiple_choice and not question.asked_after)
+    gap = np.isnan(given).any(axis=1) | (np.isnan(expected) if untold else False)
     wrong = unreadable | bad_total | outside | (gap & ~nobody)
     votes = given * expected[:, None] if section.fraction else given
     votes = np.where((nobody | wrong)[:, None], 0.0, votes)
     columns = (*own, *([total_column] if total_column else []))
-    return _Answers(survey.tree.questions[q].name, columns, votes, expected, wrong)
+    return _Answers(question.name, columns, votes, expected, wrong)
 
 
 def _numbers(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -203,25 +216,63 @@ def _sums(survey: Survey, questions: Sequence[_Answers]) -> list[_Sum]:
     section = survey.catalog.votes
     assert section is not None
     readable = ~np.logical_or.reduce([question.wrong for question in questions])
+    boxes = [q for q, question in enumerate(survey.described.questions) if question.multiple_choice]
     if section.cumulative is not None:
         sums = _cumulative_sums(survey, questions)
     elif section.total is None:
-        return []
+        sums = [_box_sum(survey, questions, q) for q in boxes]
     elif _is_overall(survey):
         found = np.sum([question.votes.sum(axis=1) for question in questions], axis=0)
         total = questions[0].total
         off = _differ(found, total, 0.5)
         claim = f"{section.total} says"
         sums = [_Sum(0, "fail", "all questions together", " votes", claim, found, total, off)]
+        sums += [_box_sum(survey, questions, q) for q in boxes]
     else:
         sums = []
         for q, (question, entry) in enumerate(zip(questions, survey.question, strict=True)):
+            if q in boxes:
+                sums.append(_box_sum(survey, questions, q))
+                continue
             found, total = question.votes.sum(axis=1), question.total
             slack = 0.5 if section.count else np.maximum(1.0, _FRACTION_SLACK * np.nan_to_num(total))
             off = _differ(found, total, slack)
             claim = f"{question.columns[-1]} says"
             sums.append(_Sum(q, entry.off_total, question.name, " votes", claim, found, total, off))
     return [replace(entry, off=entry.off & readable) for entry in sums]
+
+
+def _box_sum(survey: Survey, questions: Sequence[_Answers], q: int) -> _Sum:
+    found, shown = questions[q].votes.max(axis=1), _shown(survey, questions, q)
+    off = found > shown + 0.5
+    claim = "those who saw it are"
+    return _Sum(q, survey.question[q].off_total, questions[q].name, " votes", claim, found, shown, off, _MOST_TICKED)
+
+
+def _shown(survey: Survey, questions: Sequence[_Answers], q: int) -> NDArray[np.float64]:
+    """(n,) how many volunteers saw the check boxes: their own total, or those who gave an answer that leads there."""
+    own = np.full(len(questions[q].total), np.nan) if _is_overall(survey) else questions[q].total
+    tree = survey.described
+    came = np.zeros(len(own))
+    for parent, column in tree.parents[q]:
+        came += questions[parent].votes[:, column - tree.slices[parent].start]
+    return np.where(np.isnan(own), came, own)
+
+
+def _by_box(survey: Survey, counts: NDArray[np.float64], questions: Sequence[_Answers]) -> NDArray[np.float64]:
+    """Counts of the answers that the TOML names, as those of ``survey.tree``: each box ticked, and not ticked."""
+    tree = survey.described
+    parts = []
+    for q, (question, part) in enumerate(zip(tree.questions, tree.slices, strict=True)):
+        given = counts[:, part]
+        if question.multiple_choice:
+            shown = np.rint(_shown(survey, questions, q))
+            # Where the votes that lead there were dropped, nobody is known to have seen the boxes.
+            shown = np.where(given.max(axis=1) > shown, 0.0, shown)[:, None]
+            ticked = np.minimum(given, shown)
+            given = np.stack([ticked, shown - ticked], axis=2).reshape(len(given), -1)
+        parts.append(given)
+    return np.concatenate(parts, axis=1)
 
 
 def _cumulative_sums(survey: Survey, questions: Sequence[_Answers]) -> list[_Sum]:

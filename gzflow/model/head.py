@@ -29,7 +29,7 @@ class ConcentrationHead(nn.Module):
     dim
         Number of features.
     tree
-        One concentration an answer.
+        One concentration an answer; check boxes are parted into questions (`DecisionTree.parted`).
     dropout
         Probability of dropping a feature, rounded to 1/65536.
     bounds
@@ -38,7 +38,7 @@ class ConcentrationHead(nn.Module):
     Raises
     ------
     ModelError
-        A tree with check-box questions, or a dropout outside [0, 1).
+        A tree whose check boxes are not parted, or a dropout outside [0, 1).
     """
 
     def __init__(self, dim: int, tree: DecisionTree, dropout: float, bounds: tuple[float, float] = RANGE) -> None:
@@ -47,9 +47,10 @@ class ConcentrationHead(nn.Module):
         if head_outputs(tree) != len(tree.answers):
             boxes = ", ".join(question.name for question in tree.questions if question.multiple_choice)
             raise ModelError(
-                "a head for check-box questions is not built yet",
+                "a head answers check boxes one by one",
                 where=f"multiple_choice questions: {boxes}",
-                fix="leave these questions out of the survey, or turn each box into a question answered yes or no",
+                expected="two concentrations a box: ticked, and not ticked",
+                fix="pass tree.parted, as Survey.tree is",
             )
         if not 0 <= dropout < 1:
             raise ModelError(f"dropout is {dropout}", expected="at least 0 and below 1")

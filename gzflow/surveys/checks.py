@@ -31,6 +31,7 @@ def validated(document: dict[str, Any], where: str) -> Survey:
     problems += _tree_problems(document)
     if survey is not None:
         problems += _column_problems(survey)
+        problems += _box_problems(survey)
         if survey.mosaic is not None:
             has_positions = survey.catalog.ra is not None
             problems += survey.mosaic.problems(has_cutout=survey.cutout is not None, has_positions=has_positions)
@@ -80,14 +81,36 @@ def _tree_problems(document: Mapping[str, Any]) -> list[str]:
         return []
     problems: list[str] = []
     try:
-        DecisionTree(tuple(Question(q.name, q.answers, q.asked_after, q.multiple_choice) for q in questions))
+        tree = DecisionTree(tuple(Question(q.name, q.answers, q.asked_after, q.multiple_choice) for q in questions))
+        tree.parted  # noqa: B018 - raises where a box would be named as another question
     except SurveyError as error:
         problems += error.problems
     for q in questions:
         if q.columns is not None and len(q.columns) != len(q.answers):
             problems.append(f"question {q.name!r}: {len(q.columns)} columns for {len(q.answers)} answers")
-        if q.multiple_choice:
-            problems.append(f"question {q.name!r}: check-box questions (multiple_choice) cannot be trained yet")
+    return problems
+
+
+def _box_problems(survey: Survey) -> list[str]:
+    """How many volunteers saw the boxes must be known: ticks do not add up to it."""
+    votes = survey.catalog.votes
+    if votes is None:
+        return []
+    problems = []
+    totalled = votes.total is not None and "{" in votes.total
+    boxes = {question.name for question in survey.question if question.multiple_choice}
+    for question in survey.question:
+        if question.name not in boxes:
+            continue
+        name = f"question {question.name!r}"
+        after = {entry.partition("=")[0] for entry in question.asked_after}
+        if votes.cumulative is not None:
+            problems.append(f"{name}: check boxes have no cumulative probabilities; give count, or fraction and total")
+        elif not totalled and (not after or after & boxes):
+            problems.append(
+                f"{name}: how many volunteers saw the check boxes is unknown: give catalog.votes.total with"
+                " {question}, or the answers that led there, none of them a check box (asked_after)"
+            )
     return problems
 
 

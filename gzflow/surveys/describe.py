@@ -18,5 +18,6 @@ def tree_lines(tree: DecisionTree) -> list[str]:
         lines.append(
             f"{question.name}   (after {'; '.join(ways)})" if ways else f"{question.name}   (asked of everybody)"
         )
-        lines.append(f"    {' | '.join(question.answers)}")
+        boxes = "check boxes: " if question.multiple_choice else ""
+        lines.append(f"    {boxes}{' | '.join(question.answers)}")
     return lines

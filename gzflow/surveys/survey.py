@@ -172,9 +172,14 @@ class Survey(_Section):
         return part.pixscale if part else None
 
     @cached_property
-    def tree(self) -> DecisionTree:
-        """The decision tree, in the TOML's order."""
+    def described(self) -> DecisionTree:
+        """The questions as the TOML has them and as volunteers saw them."""
         return DecisionTree(tuple(Question(q.name, q.answers, q.asked_after, q.multiple_choice) for q in self.question))
+
+    @cached_property
+    def tree(self) -> DecisionTree:
+        """The decision tree of votes, models and catalogues, in the TOML's order: every check box is a question."""
+        return self.described.parted
 
     def image_recipe(self, pixels: int) -> ImageRecipe:
         """The recipe that shards of `pixels` a side are stamped with."""
@@ -187,7 +192,7 @@ class Survey(_Section):
         )
 
     def vote_columns(self) -> tuple[tuple[str, str | None], ...]:
-        """For each entry of ``tree.answers``: (votes or fraction column, total column or None) of the catalog."""
+        """For each entry of ``described.answers``: (votes or fraction column, total column or None) of the catalog."""
         votes = self.catalog.votes
         if votes is None:
             return ()

@@ -139,7 +139,8 @@ def test_wrong_arguments_are_named(head: ConcentrationHead, features: torch.Tens
         ConcentrationHead(DIM, TREE, 1.0)
 
 
-def test_check_boxes_are_refused() -> None:
+def test_check_boxes_have_two_concentrations_each_once_they_are_parted() -> None:
     tree = DecisionTree((Question("features", ("ring", "lens"), multiple_choice=True),))
     with pytest.raises(ModelError, match="multiple_choice questions: features"):
         ConcentrationHead(DIM, tree, 0.2)
+    assert ConcentrationHead(DIM, tree.parted, 0.2).linear.out_features == 4

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.stats import dirichlet_multinomial
+from scipy.stats import betabinom, dirichlet_multinomial
 
 from gzflow.errors import TrainingError
 from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
@@ -172,3 +172,11 @@ def test_questions_without_votes_are_even() -> None:
 def test_constant_dirichlet_refuses_negative_votes() -> None:
     with pytest.raises(TrainingError, match="0 or more"):
         constant_dirichlet([[1, -1, 0, 0, 0]], TREE)
+
+
+def test_votes_on_check_boxes_are_beta_binomial() -> None:
+    boxes = DecisionTree((Question("feature", ("ring", "lens"), multiple_choice=True),)).parted
+    votes, alpha = [[7, 3, 0, 10]], [[2.0, 5.0, 0.4, 30.0]]
+    loss = dirichlet_multinomial_nll(torch.tensor(votes), torch.tensor(alpha, dtype=torch.float64), boxes)
+    wanted = [-betabinom.logpmf(7, 10, 2, 5), -betabinom.logpmf(0, 10, 0.4, 30)]
+    np.testing.assert_allclose(loss[0].numpy(), wanted, rtol=1e-10)

@@ -91,7 +91,6 @@ multiple_choice = true
         "question 'ring' has 1 answer(s)",
         "'bar=maybe' names an unknown question",
         "1 columns for 2 answers",
-        "check-box questions (multiple_choice) cannot be trained yet",
         "catalog.where: not an SQL expression",
         "cutout.pixscale: not an SQL expression",
     ):
@@ -210,3 +209,48 @@ def test_the_fingerprint_ignores_words_and_sees_data(tmp_path: Path) -> None:
     worded = load_survey(written(tmp_path, RINGS.replace('name = "rings"', 'name = "rings"\ntitle = "Rings"')))
     changed = load_survey(written(tmp_path, RINGS.replace('image = "file"', 'image = "path"')))
     assert plain.fingerprint == worded.fingerprint != changed.fingerprint
+
+
+BOXES = """
+[survey]
+name = "rare"
+[catalog]
+id = "id"
+image = "file"
+[catalog.votes]
+count = "{question}_{answer}"
+[[question]]
+name = "odd"
+answers = ["yes", "no"]
+[[question]]
+name = "feature"
+answers = ["ring", "lens"]
+multiple_choice = true
+asked_after = ["odd=yes"]
+"""
+
+
+def test_check_boxes_are_questions_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "rare.toml"
+    path.write_text(BOXES, "utf-8")
+    survey = load_survey(path)
+    assert survey.tree.answers[2:] == ("feature-ring_yes", "feature-ring_no", "feature-lens_yes", "feature-lens_no")
+    assert [column for column, _ in survey.vote_columns()] == ["odd_yes", "odd_no", "feature_ring", "feature_lens"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('asked_after = ["odd=yes"]', "", "question 'feature': how many volunteers saw the check boxes is unknown"),
+        ('count = "{question}_{answer}"', 'cumulative = "{question}_{answer}"\nvolunteers = 40', "no cumulative prob"),
+        ('name = "odd"', 'name = "feature-ring"', "question 'feature-ring' stands twice"),
+    ],
+)
+def test_check_boxes_that_cannot_be_counted_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    found = problems(
+        tmp_path,
+        BOXES.replace(old, new).replace('"odd=yes"', '"feature-ring=yes"')
+        if "name" in old
+        else BOXES.replace(old, new),
+    )
+    assert message in found

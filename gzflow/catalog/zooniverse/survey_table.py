@@ -59,6 +59,13 @@ def require_countable(survey: Survey) -> None:
         It has none, or they are written in another form.
     """
     votes = survey.catalog.votes
+    if boxes := [question.name for question in survey.described.questions if question.multiple_choice]:
+        raise SurveyError(
+            "votes on check boxes are not counted from an export",
+            where=f"survey {survey.name!r}: {', '.join(boxes)}",
+            expected="questions with one answer a volunteer",
+            fix="count with a survey that leaves these questions out",
+        )
     if votes is None or not (votes.count or votes.fraction):
         raise SurveyError(
             f"survey {survey.name!r} does not say how a catalog writes votes as counts or fractions",

@@ -1,13 +1,16 @@
-"""Random reads of galaxies from shards, against decoding the same pixels from loose PNG and JPEG files.
+"""Reads of galaxies from shards, against decoding the same pixels from loose files and from a tar of JPEG files.
 
-Simulated galaxies (a smooth disk, a nucleus, sky noise) are written four ways: PNG and JPEG files, a raw shard, a JPEG
-shard. Each way is then read in the same random order, on one core, from the page cache; the pixels are asserted to be
-those of the PNG (raw) and of the JPEG files (JPEG shard).
+Simulated galaxies (a smooth disk, a nucleus, sky noise) are written five ways: PNG and JPEG files, a raw shard, JPEG
+shards of several qualities, and a tar of JPEG files as WebDataset streams them. Each is then read on one core from the
+page cache, in the same random order but for what says "in sequence"; a tar has no other order. The pixels are asserted
+to be those of the PNG (raw) and of the JPEG files (JPEG shard, tar). The table ends with bytes a galaxy, and how far
+JPEG moves the pixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,6 +29,8 @@ from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("ring", ("yes", "no")),))
 BATCH = 64
+QUALITIES = (85, 95, 98)
+"""Shards are written with 95."""
 
 
 def galaxies(n: int, pixels: int, seed: int = 42) -> NDArray[np.uint8]:
@@ -40,22 +45,40 @@ def galaxies(n: int, pixels: int, seed: int = 42) -> NDArray[np.uint8]:
     return images
 
 
-def shard(folder: Path, codec: str, images: NDArray[np.uint8]) -> ShardReader:
+def shard(folder: Path, codec: str, images: NDArray[np.uint8], quality: int = 95) -> ShardReader:
+    path = folder / f"{codec}-{quality}.h5"
     n, pixels = images.shape[:2]
     header = ShardHeader(
         survey="bench", tree=TREE.to_dict(), recipe=ImageRecipe(pixels=pixels), split="train", codec=codec
     )
     write_shard(
-        folder / f"{codec}.h5",
+        path,
         header,
-        images=images if codec == "raw" else [encode_jpeg(image) for image in images],
+        images=images if codec == "raw" else [encode_jpeg(image, quality) for image in images],
         votes=np.ones((n, 2), np.int32),
         ids=[str(i) for i in range(n)],
         ra=np.full(n, np.nan),
         dec=np.full(n, np.nan),
         pixscale=np.full(n, 0.262),
     )
-    return ShardReader(folder / f"{codec}.h5")
+    return ShardReader(path)
+
+
+def tar(folder: Path, n: int) -> Path:
+    """The loose JPEG files in one tar, in their order."""
+    with tarfile.open(folder / "galaxies.tar", "w") as archive:
+        for i in range(n):
+            archive.add(folder / f"{i}.jpg", f"{i}.jpg")
+    return folder / "galaxies.tar"
+
+
+def read_tar(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Each image of a tar, streamed from its beginning as WebDataset does."""
+    with tarfile.open(path, "r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member)
+            assert content is not None
+            yield cv2.imdecode(np.frombuffer(content.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def loose(folder: Path, images: NDArray[np.uint8]) -> None:
@@ -91,7 +114,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         loose(folder, images)
-        raw, jpeg = shard(folder, "raw", images), shard(folder, "jpeg", images)
+        raw, jpeg, archive = shard(folder, "raw", images), shard(folder, "jpeg", images), tar(folder, len(images))
+        for i, image in zip(range(50), read_tar(archive), strict=False):
+            np.testing.assert_array_equal(image, read_loose(folder, i, "jpg"))
         for i in order[:50]:
             np.testing.assert_array_equal(raw.images([i])[0], read_loose(folder, i, "png"))
             np.testing.assert_array_equal(jpeg.images([i])[0], read_loose(folder, i, "jpg"))
@@ -100,6 +125,7 @@ def main() -> None:
             ways: dict[str, Callable[[], object]] = {
                 "loose PNG files": lambda: each(lambda i: read_loose(folder, i, "png"), order),
                 "loose JPEG files": lambda: each(lambda i: read_loose(folder, i, "jpg"), order),
+                "tar of JPEG, in sequence": lambda: each(lambda _: None, read_tar(archive)),
                 "JPEG shard, one by one": lambda: each(lambda i: jpeg.images([i]), order),
                 "raw shard, plain h5py": lambda: each(lambda i: dataset[i], order),
                 "raw shard, one by one": lambda: each(lambda i: raw.images([i]), order),
@@ -109,11 +135,36 @@ def main() -> None:
                 ),
             }
             rates = {way: options.galaxies / median_seconds(call, options.repeats) for way, call in ways.items()}
+            sizes = {
+                "PNG files": sum(path.stat().st_size for path in folder.glob("*.png")),
+                "JPEG files": sum(path.stat().st_size for path in folder.glob("*.jpg")),
+                "tar of JPEG files": archive.stat().st_size,
+                "raw shard": raw.path.stat().st_size,
+            }
+            table = [jpeg_row(folder, images, quality, options.repeats) for quality in QUALITIES]
     for way, rate in rates.items():
         print(
             f"{way:<26} {rate:>9,.0f} images/s   {rate / rates['loose PNG files']:>6.1f} x PNG   "
             f"{rate / rates['loose JPEG files']:>6.1f} x JPEG"
         )
+    print()
+    for what, size in sizes.items():
+        print(f"{what:<26} {size / options.galaxies / 1000:>9.1f} kB a galaxy")
+    for row in table:
+        print(row)
+
+
+def jpeg_row(folder: Path, images: NDArray[np.uint8], quality: int, repeats: int) -> str:
+    """Size, speed and error of a JPEG shard of one quality."""
+    reader = shard(folder, "jpeg", images, quality)
+    rate = len(images) / median_seconds(lambda: reader.images(slice(None)), repeats)
+    error = np.abs(reader.images(slice(0, 200)).astype(int) - images[:200])
+    name = f"JPEG shard, quality {quality}"
+    size = reader.path.stat().st_size / len(images) / 1000
+    moved = (
+        f"pixels moved by {error.mean():.2f} of 255 on average, {np.percentile(error, 99):.0f} at the 99th percentile"
+    )
+    return f"{name:<26} {size:>9.1f} kB a galaxy   {rate:>7,.0f} images/s   {moved}"
 
 
 if __name__ == "__main__":

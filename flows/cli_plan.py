@@ -14,6 +14,7 @@ from flows.cli_options import (
     PixelsOption,
     SeedOption,
     SurveyArgument,
+    check_shards,
     read_joins,
 )
 from flows.console import err, out
@@ -75,6 +76,7 @@ def predict(
     ] = None,
 ) -> None:
     """Model version, galaxies, GB and hours of a prediction."""
+    check_shards(survey, pixels)
     with err.status(f"predicting a few galaxies of {survey}"):
         from gzflow.stages.predict import PredictOptions
         from gzflow.stages.predict_plan import forecast

@@ -45,7 +45,7 @@ def status(
         return
     _show(found)
     if failures is not None and survey is not None:
-        out.print(f"{export_failures(settings, survey, failures):,} failures in {failures}", markup=False)
+        out.print(f"failure table, {export_failures(settings, survey, failures):,} rows: {failures}", markup=False)
         return
     for row in found:
         for reason, n in row.reasons.items():

@@ -17,7 +17,7 @@ def store(url: str) -> Iterator[CatalogStore]:
 def test_the_ledger_tells_when_how_much_was_written(store: CatalogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.cutout_times("bars").is_empty()
     records = [
-        [CutoutRecord("a", "done", path="a.jpg", bytes=2**33), CutoutRecord("b", "failed", reason="refused", attempts=3)],
+        [CutoutRecord("a", "done", path="a", bytes=2**33), CutoutRecord("b", "failed", reason="refused", attempts=3)],
         [CutoutRecord("c", "done", path="c.jpg", bytes=2**33)],
         [CutoutRecord("d", "to-do", reason="service-unavailable")],
     ]  # fmt: skip

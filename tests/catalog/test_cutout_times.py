@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gzflow.catalog import store as module
 from gzflow.catalog.store import CatalogStore, CutoutRecord
+from gzflow.catalog.store import cutouts as module
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_the_ledger_tells_when_how_much_was_written(store: CatalogStore, monkeyp
         [CutoutRecord("d", "to-do", reason="service-unavailable")],
     ]  # fmt: skip
     for minute, some in enumerate(records):
-        monkeypatch.setattr(module, "_now", lambda minute=minute: f"2026-03-01T12:0{minute}:00+00:00")
+        monkeypatch.setattr(module, "now", lambda minute=minute: f"2026-03-01T12:0{minute}:00+00:00")
         store.record_cutouts("bars", some)
     store.record_cutouts("others", records[0])
     times = store.cutout_times("bars")

@@ -47,8 +47,8 @@ def test_the_failure_table_is_exported(gzflow, rings: Path, home: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.04, "0.0 s"), (9.6, "10 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3599, "1 h 00 min"), (7500, "2 h 05 min"),
-     (200_000, "2 d 8 h")],
+    [(0.04, "0.0 s"), (9.6, "10 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3599, "1 h 00 min"),
+     (7500, "2 h 05 min"), (200_000, "2 d 8 h")],
     ids=str,
 )  # fmt: skip
 def test_lengths_of_time_are_read_at_a_glance(seconds: float, words: str):

@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=400.0)
     parser.add_argument("--delay", type=float, default=0.03, help="seconds before each answer")
     parser.add_argument("--faults", type=float, default=0.05, help="share of requests that fail")
-    parser.add_argument("--connections", type=int, default=24)
+    parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--flow-only", nargs=3, metavar=("TOML", "CSV", "HOME"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.flow_only:

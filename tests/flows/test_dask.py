@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -104,6 +106,25 @@ def in_threads(sky: Path, home: Path) -> Settings:
     plan = shard.plan(toml, settings, pixels=PIXELS)
     shard.finish(plan, total(shard.run_chunk(chunk, settings) for chunk in plan.chunks))
     return settings
+
+
+def spell(folder: str, number: int) -> None:
+    """Note when a turn began and ended."""
+    with ClusterRunner.turn("a host"):
+        start = time.time()
+        time.sleep(0.1)
+        (Path(folder) / str(number)).write_text(f"{start} {time.time()}")
+
+
+@pytest.mark.slow
+def test_a_host_is_asked_by_one_worker_of_the_cluster_at_a_time(tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    turns.mkdir()
+    with cluster(tmp_path, os.environ | {"PYTHONPATH": str(REPOSITORY)}, n_workers=2) as workers:
+        workers.client.gather([workers.client.submit(spell, str(turns), n) for n in range(6)])
+    spells = sorted(tuple(map(float, file.read_text().split())) for file in turns.iterdir())
+    assert len(spells) == 6
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spells))
 
 
 @pytest.mark.slow

@@ -193,6 +193,10 @@ class PartReader:
             return pl.Series("pixscale", [rule] * len(frame), dtype=pl.Float64)
         scale = self._evaluated(rule, "pixscale", frame, pl.Float64).to_frame("scale")
         usable = pl.col("scale").is_finite() & (pl.col("scale") > 0)
+        if columns := sql_columns(rule):
+            # GREATEST and LEAST pass over NULL: the floor of a rule would pass for the size of a galaxy without any.
+            nothing = self._typed(frame, columns).select(pl.all_horizontal(pl.col(columns).is_null()).alias("nothing"))
+            scale, usable = scale.hstack(nothing), usable & ~pl.col("nothing")
         return scale.select(pl.when(usable).then("scale").alias("pixscale")).to_series()
 
     def _images(self, frame: pl.DataFrame) -> tuple[pl.Series, int]:

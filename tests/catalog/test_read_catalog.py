@@ -213,7 +213,23 @@ def test_the_pixel_scale_follows_the_rule_row_by_row(survey: Make, row: Row, tab
     rows = [row("a", r50=5, r90=20), row("b", r50=1, r90=1), row("c", r50=None, r90=None), row("d", r50=20.5, r90=15)]
     found = read_catalog(scaled, table(*rows)).galaxies["pixscale"].to_list()
     assert found[:2] == pytest.approx([0.2, 0.1])
-    assert found[3] == pytest.approx(0.3)
+    assert found[2:] == [None, pytest.approx(0.3)]
+
+
+@pytest.mark.parametrize("nothing", ["NaN", "", "inf"])
+def test_a_galaxy_without_any_size_has_no_pixel_scale_whatever_the_rules_floor(
+    survey: Make, row: Row, table: Table, nothing: str
+) -> None:
+    scaled = survey(more='[cutout]\nservice = "sdss"\npixscale = "GREATEST(LEAST(r50 * 0.04, r90 * 0.02), 0.1)"\n')
+    rows = [row("a", r50=nothing, r90=nothing), row("b", r50=nothing, r90=20.0), row("c", r50=1.0, r90=1.0)]
+    found = read_catalog(scaled, table(*rows))
+    assert found.galaxies["pixscale"].to_list() == [None, pytest.approx(0.4), pytest.approx(0.1)]
+    assert found.notes == ("1 of 3 galaxies have no pixel scale, so that only files can give their images",)
+
+
+def test_a_pixel_scale_that_names_no_column_holds_for_all(survey: Make, row: Row, table: Table) -> None:
+    scaled = survey(more='[cutout]\nservice = "sdss"\npixscale = "0.396 / 2"\n')
+    assert read_catalog(scaled, table(row("a"))).galaxies["pixscale"].to_list() == [pytest.approx(0.198)]
 
 
 def test_a_fixed_pixel_scale_holds_for_all(survey: Make, row: Row, table: Table) -> None:

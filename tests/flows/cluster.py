@@ -13,7 +13,16 @@ from pathlib import Path
 
 import distributed
 
+from flows.cluster import ClusterRunner
 from tests.flows.prefect_server import wait_for
+
+
+def spell(folder: str, number: int) -> None:
+    """Note when a turn began and ended, in a worker."""
+    with ClusterRunner.turn("a host"):
+        start = time.time()
+        time.sleep(0.1)
+        (Path(folder) / str(number)).write_text(f"{start} {time.time()}")
 
 
 class Cluster:

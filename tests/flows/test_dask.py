@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -31,7 +30,7 @@ from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import ingest, shard
 from gzflow.stages.counts import total
 from gzflow.surveys import load_survey
-from tests.flows.cluster import cluster
+from tests.flows.cluster import cluster, spell
 from tests.flows.conftest import RINGS
 from tests.flows.prefect_server import REPOSITORY
 
@@ -106,14 +105,6 @@ def in_threads(sky: Path, home: Path) -> Settings:
     plan = shard.plan(toml, settings, pixels=PIXELS)
     shard.finish(plan, total(shard.run_chunk(chunk, settings) for chunk in plan.chunks))
     return settings
-
-
-def spell(folder: str, number: int) -> None:
-    """Note when a turn began and ended."""
-    with ClusterRunner.turn("a host"):
-        start = time.time()
-        time.sleep(0.1)
-        (Path(folder) / str(number)).write_text(f"{start} {time.time()}")
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from itertools import takewhile
 
 from torch import nn
 
-_TRUNKS = frozenset({"features", "layers", "trunk_output", "blocks", "encoder"})
-"""Names under which torchvision's networks keep the stages themselves: the blocks are their children."""
+_TRUNKS = frozenset({"features", "layers", "trunk_output", "blocks", "encoder", "stages"})
+"""Names under which torchvision's and timm's networks keep the stages themselves: the blocks are their children."""
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 

@@ -90,3 +90,15 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"cannot be read(.|\n)*safetensors"):
         build_encoder("resnet18", 3, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("pixels", [64, 128])
+def test_the_net_of_w20_is_the_papers(pixels: int) -> None:
+    """Weights counted by hand: 3 x 3 x in x out + out a convolution, and the dense layer."""
+    encoder, dim = build_encoder("w20", 1, pixels=pixels)
+    assert dim == 128
+    widths = [module.out_channels for module in encoder.modules() if isinstance(module, nn.Conv2d)]
+    assert widths == [32, 32, 64, 64, 128, 128]
+    ins = [1, *widths[:-1]]
+    by_hand = sum(9 * i * o + o for i, o in zip(ins, widths, strict=True)) + 128 * (pixels // 16) ** 2 * 128 + 128
+    assert sum(p.numel() for p in encoder.parameters()) == by_hand

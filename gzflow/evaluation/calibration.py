@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,34 +11,52 @@ from scipy.special import betaln, gammaln
 
 from gzflow.tree import DecisionTree
 
+LEVEL = 0.9
+"""Of the intervals that are published."""
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Of the intervals whose coverage is reported."""
 CHUNK = 500_000
 """Values handled at once: what fits a processor's cache."""
 
 
-def covered(
-    votes: NDArray[Any], concentrations: NDArray[Any], tree: DecisionTree, level: float = 0.9
-) -> NDArray[np.float64]:
-    """(n, n_answers) share of each vote count's probability that lies in its central predictive interval.
+@dataclass(frozen=True)
+class CountSteps:
+    """Where each observed vote count lies in its predictive distribution.
 
     The prediction for one answer's count among the question's votes is a mixture, over samples, of Beta-binomials.
-    Counts are whole numbers, so an interval of counts always holds more than its level; here the count's step of the
-    predictive distribution function, from F(k-1) to F(k), is laid over ((1-level)/2, (1+level)/2) and the part inside
-    is returned: the expectation of a randomised probability integral transform. Its mean is `level` exactly when the
-    predictions are right, whatever the number of votes.
 
-    Parameters
+    Attributes
     ----------
-    votes
-        (n, n_answers) counts.
-    concentrations
-        (n, n_samples, n_answers).
-
-    Returns
-    -------
-    Values in [0, 1]; NaN where the question got no votes.
+    below, at
+        (n, n_answers) probabilities of fewer votes than were cast and of just as many; NaN where the question got none.
     """
+
+    below: NDArray[np.float64]
+    at: NDArray[np.float64]
+
+    def inside(self, level: float = LEVEL) -> NDArray[np.float64]:
+        """(n, n_answers) share of each vote count's probability that lies in its central predictive interval.
+
+        Counts are whole numbers, so an interval of counts always holds more than its level; here the count's step of
+        the predictive distribution function, from F(k-1) to F(k), is laid over ((1-level)/2, (1+level)/2) and the part
+        inside is returned: the expectation of a randomised probability integral transform. Its mean is `level` exactly
+        when the predictions are right, whatever the number of votes.
+        """
+        return _overlap(self.below, self.at, (1 - level) / 2, (1 + level) / 2)
+
+    def transforms(self, seed: int = 42) -> NDArray[np.float64]:
+        """(n, n_answers) randomised probability integral transforms, one uniform draw in each count's step.
+
+        Uniform in [0, 1] when the predictions are right (Czado, Gneiting & Held 2009, Biometrics 65, 1254): heaped at
+        both ends when intervals are too narrow, in the middle when they are too wide, on one side when biased.
+        """
+        return self.below + np.random.default_rng(seed).random(self.below.shape) * self.at
+
+
+def predictive_steps(votes: NDArray[Any], concentrations: NDArray[Any], tree: DecisionTree) -> CountSteps:
+    """The steps of (n, n_answers) vote counts under (n, n_samples, n_answers) concentrations."""
     n, samples, answers = concentrations.shape
-    result = np.full((n, answers), np.nan)
+    below, at = np.full((2, n, answers), np.nan)
     for part in tree.slices:
         totals = votes[:, part].sum(axis=1)
         asked = np.flatnonzero(totals > 0)
@@ -47,9 +66,15 @@ def covered(
                 rows = asked[start : start + step]
                 alpha = concentrations[rows, :, answer].astype(np.float64)
                 beta = concentrations[rows, :, part].sum(axis=2, dtype=np.float64) - alpha
-                below, at = _distribution(votes[rows, answer], totals[rows], alpha, beta)
-                result[rows, answer] = _overlap(below, at, (1 - level) / 2, (1 + level) / 2)
-    return result
+                below[rows, answer], at[rows, answer] = _distribution(votes[rows, answer], totals[rows], alpha, beta)
+    return CountSteps(below, at)
+
+
+def covered(
+    votes: NDArray[Any], concentrations: NDArray[Any], tree: DecisionTree, level: float = LEVEL
+) -> NDArray[np.float64]:
+    """`CountSteps.inside` of (n, n_answers) vote counts under (n, n_samples, n_answers) concentrations."""
+    return predictive_steps(votes, concentrations, tree).inside(level)
 
 
 def _distribution(

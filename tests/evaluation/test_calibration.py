@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import betabinom
+from scipy.stats import betabinom, kstest
 
-from gzflow.evaluation.calibration import covered
+from gzflow.evaluation.calibration import LEVELS, covered, predictive_steps
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("a", ("x", "y", "z")),))
@@ -57,3 +57,23 @@ def test_overconfidence_is_seen() -> None:
 
 def test_unasked_is_unknown() -> None:
     assert np.isnan(covered(np.zeros((2, 3), dtype=int), np.ones((2, 1, 3)), TREE)).all()
+
+
+def test_transforms_of_right_predictions_are_uniform_and_follow_the_seed(sample) -> None:
+    steps = predictive_steps(sample.votes, sample.concentrations, sample.tree)
+    first = steps.transforms(seed=1)
+    np.testing.assert_array_equal(first, steps.transforms(seed=1))
+    assert (first[np.isfinite(first)] != steps.transforms(seed=2)[np.isfinite(first)]).any()
+    # One answer alone: the answers of a galaxy are not independent.
+    assert kstest(first[:, 0], "uniform").pvalue > 0.01
+    narrow = predictive_steps(sample.votes, sample.concentrations * 30, sample.tree).transforms()
+    assert kstest(narrow[:, 0], "uniform").pvalue < 1e-4
+
+
+def test_all_levels_come_from_the_same_steps(sample) -> None:
+    steps = predictive_steps(sample.votes, sample.concentrations, sample.tree)
+    for level in LEVELS:
+        np.testing.assert_array_equal(
+            steps.inside(level), covered(sample.votes, sample.concentrations, sample.tree, level)
+        )
+        np.testing.assert_allclose(np.nanmean(steps.inside(level)), level, atol=0.03)

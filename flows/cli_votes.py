@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -53,4 +54,4 @@ def votes(
         console.print(f"  empty, give a table that has them with --catalog: {', '.join(summary.empty)}", markup=False)
     if summary.unknown:
         console.print(f"  {len(summary.unknown):,} galaxies are not in the catalog, first: {summary.unknown[0]}")
-    next_step(f"gzflow ingest {survey} --catalog {summary.file}")
+    next_step(f"gzflow ingest {quote(survey)} --catalog {quote(str(summary.file))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,11 +105,20 @@ def count_votes(
         raise SettingsError(
             f"cannot write {out.name}", expected="a file that ends in .csv or .parquet", fix="see --out"
         )
-    book = _book(export, described, tasks, out)
     lines = out.with_suffix(".left-out.csv")
+    _spare(out, lines, [export, tasks, subjects, catalog, Path(survey)])
+    reduced = kind_of(export) == "reductions"
+    if reduced and (keep, logged_out) != ("first", "by-name"):
+        raise SettingsError(
+            "which of a person's classifications count was decided when these reductions were made",
+            where=str(export),
+            expected="no --keep and no --logged-out with reductions",
+            fix="leave them out, or count the classifications export itself",
+        )
+    book = _book(export, described, tasks, out)
     wanted = other_columns(described)
     with replacing(lines) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        if kind_of(export) == "reductions":
+        if reduced:
             counted = count_reductions(export, book, subjects, stream, metadata=wanted)
         else:
             counted = count_classifications(
@@ -126,7 +136,10 @@ def count_votes(
             "not one vote could be counted",
             where=str(export),
             problems=[f"{reason}: {n:,} rows" for reason, n in counted.rows_left_out.items()],
-            fix=f"look at {lines}, which lists every row, and at the tasks file",
+            expected="a row for each classification" if not counted.n_read else None,
+            fix=f"look at {lines}, which lists every row, and at the tasks file"
+            if counted.n_read
+            else "the export has no rows: generate it again on the project's Data Exports page",
         )
     table = survey_table(described, counted, catalog)
     _write(table.frame, out)
@@ -143,6 +156,17 @@ def count_votes(
         empty=table.empty,
         unknown=table.unknown,
     )
+
+
+def _spare(out: Path, lines: Path, given: Sequence[Path | None]) -> None:
+    """Refuse to write over a file that is read: an export takes Zooniverse hours to make again."""
+    for file in (out, lines):
+        if any(path is not None and path.exists() and file.exists() and path.samefile(file) for path in given):
+            raise SettingsError(
+                f"{file} is read by this command and would be overwritten",
+                expected="another file for the votes",
+                fix="name one with --out",
+            )
 
 
 def _book(export: Path, survey: Survey, tasks: Path | None, out: Path) -> TaskBook:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gzflow.catalog.zooniverse.annotations import BallotReader
 from gzflow.catalog.zooniverse.counted import Counted, LeftOut, tallied
-from gzflow.catalog.zooniverse.export import parsed, rows
+from gzflow.catalog.zooniverse.export import parsed, rows, whole
 from gzflow.catalog.zooniverse.subjects import Subjects
 from gzflow.catalog.zooniverse.tasks import TaskBook
 
@@ -134,11 +134,11 @@ class _Pile:
         """Put one row on the pile, or among what is left out."""
         number, name, user, workflow, version, created, annotations, data, subject = row
         where = (number, subject, workflow, version)
-        major = version.partition(".")[0]
-        if not (number.isdigit() and workflow.isdigit() and major.isdigit()):
+        own, flow, major = whole(number), whole(workflow, 31), whole(version.partition(".")[0], 31)
+        if own is None or flow is None or major is None:
             lost.row(where, "unreadable", "classification_id, workflow_id and workflow_version must be numbers")
             return
-        place = (int(workflow), int(major))
+        place = (flow, major)
         if place not in self._known:
             self._known[place] = self._book.knows(*place)
         if not self._known[place]:
@@ -147,13 +147,16 @@ class _Pile:
         if not user and logged_out == "drop":
             lost.row(where, "logged-out")
             return
-        if not subject.isdigit():
-            lost.row(where, "several-subjects" if subject else "unreadable", "one subject a classification is counted")
+        shown = whole(subject)
+        if shown is None:
+            several = len(subject.replace(";", " ").replace(",", " ").split()) > 1
+            reason = "several-subjects" if several else "unreadable"
+            lost.row(where, reason, "one subject a classification is counted")
             return
-        galaxy = subjects.known(int(subject))
+        galaxy = subjects.known(shown)
         if galaxy is None:
             document = parsed(data)
-            galaxy = subjects.enter(int(subject), document.get(subject) if isinstance(document, dict) else None)
+            galaxy = subjects.enter(shown, document.get(subject) if isinstance(document, dict) else None)
         if isinstance(galaxy, str):
             lost.row(where, galaxy, f"none of {', '.join(self._book.ids)}" if galaxy == "no-galaxy-id" else "")
             return
@@ -167,9 +170,9 @@ class _Pile:
             return
         for task, reason, detail in ballot.left_out:
             lost.answer(where, task, reason, detail)
-        self._id.append(int(number))
+        self._id.append(own)
         self._time.append(_seconds(created))
-        self._subject.append(int(subject))
+        self._subject.append(shown)
         self._chance.append(self._hashed(user, name, number, logged_out, f"{subject} {workflow}"))
         self._workflow.append(place[0])
         self._version.append(place[1])

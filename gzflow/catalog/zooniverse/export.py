@@ -106,5 +106,13 @@ def parsed(text: str) -> Any:
     """JSON of a cell; None where it is empty or broken."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of a list in a list in a list ...
         return None
+
+
+def whole(text: str, bits: int = 63) -> int | None:
+    """A number as exports write ids and versions; None for all else, and for what has more bits."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        return None
+    number = int(text)
+    return number if number < 2**bits else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from gzflow.catalog.columns import header
 from gzflow.catalog.zooniverse.counted import Counted, LeftOut
-from gzflow.catalog.zooniverse.export import rows
+from gzflow.catalog.zooniverse.export import rows, whole
 from gzflow.catalog.zooniverse.subjects import Subjects
 from gzflow.catalog.zooniverse.tasks import IGNORED, TaskBook
 from gzflow.catalog.zooniverse.text import slug
@@ -62,8 +62,9 @@ def count_reductions(
         for subject, workflow, task, reducer, *cells in piece:
             n_read += 1
             where = ("", subject, workflow, "")
-            galaxy = subjects.known(int(subject)) if subject.isdigit() else None
-            texts = book.texts(int(workflow), None, task) if workflow.isdigit() else None
+            number, flow = whole(subject), whole(workflow)
+            galaxy = subjects.known(number) if number is not None else None
+            texts = book.texts(flow, None, task) if flow is not None else None
             if reducer != _REDUCER:
                 lost.row(where, "other-reducer", reducer)
             elif (subject, workflow, task) in seen:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gzflow.catalog.zooniverse.export import parsed, rows
+from gzflow.catalog.zooniverse.export import parsed, rows, whole
 
 log = logging.getLogger(__name__)
 _EXACT = 2**53
@@ -47,8 +47,9 @@ class Subjects:
         bad: list[str] = []
         for piece in rows(path, ("subject_id", "metadata"), bad.append):
             for subject, metadata in piece:
-                if subject.isdigit() and int(subject) not in self._of_subject:
-                    self.enter(int(subject), parsed(metadata))
+                number = whole(subject)
+                if number is not None and number not in self._of_subject:
+                    self.enter(number, parsed(metadata))
         if bad:
             log.warning("%d rows of %s are left out: %s", len(bad), path, bad[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,8 @@ def require_countable(survey: Survey) -> None:
 def survey_table(survey: Survey, counted: Counted, catalog: Path | None = None) -> SurveyTable:
     """The counted votes under the survey's own column names.
 
-    Fractions are votes over their total, and empty where nobody was asked. What else the survey reads comes from the
-    catalog, else from the subjects' metadata, else it is empty.
+    Fractions are votes over their total, and empty where nobody was asked. What else the survey reads comes for each
+    galaxy from the catalog, else from its subject's metadata, else it is empty.
 
     Parameters
     ----------
@@ -99,10 +100,8 @@ def survey_table(survey: Survey, counted: Counted, catalog: Path | None = None) 
     known = _from_catalog(survey, catalog, frame[survey.catalog.id], names) if catalog else pl.DataFrame()
     columns: list[pl.Series] = []
     for name in names:
-        if name in known.columns:
-            columns.append(known[name])
-        else:
-            columns.append(pl.Series(name, [entry.get(name) for entry in counted.metadata], strict=False))
+        told = pl.Series(name, [_cell(entry.get(name)) for entry in counted.metadata], strict=False)
+        columns.append(_filled(known[name], told) if name in known.columns else told)
     frame = frame.with_columns(columns)
     unknown = frame.filter(~known["__known"])[survey.catalog.id].to_list() if catalog else []
     empty = tuple(name for name in names if frame[name].null_count() == len(frame))
@@ -125,6 +124,17 @@ def _vote_columns(survey: Survey, counted: Counted) -> list[pl.Series]:
         else:
             series.append(pl.Series(column, votes))
     return series + [pl.Series(name, values) for name, values in totals.items()]
+
+
+def _cell(value: object) -> object:
+    """A value of the metadata as a table can hold it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+
+
+def _filled(column: pl.Series, told: pl.Series) -> pl.Series:
+    """The catalog's column, with what the metadata say where the catalog has nothing."""
+    told = told.cast(column.dtype, strict=False)
+    return column.zip_with(column.is_not_null(), told)
 
 
 def _from_catalog(survey: Survey, path: Path, ids: pl.Series, names: Sequence[str]) -> pl.DataFrame:

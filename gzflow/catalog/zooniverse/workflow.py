@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gzflow.catalog.zooniverse.annotations import given
-from gzflow.catalog.zooniverse.export import parsed, rows
+from gzflow.catalog.zooniverse.export import parsed, rows, whole
 from gzflow.catalog.zooniverse.tasks import IDS, Task, TaskBook, draft, proposed
 from gzflow.catalog.zooniverse.text import plain
+from gzflow.durable import write_bytes
 from gzflow.errors import CatalogError
 from gzflow.tree import DecisionTree
 
@@ -55,7 +56,7 @@ class Discovered:
         if not named:
             problems.append(f"the subjects' metadata have no {' or '.join(IDS)}: {', '.join(self.keys) or 'none'}")
         if not draft_file.exists():
-            draft_file.write_text(draft(self.tasks, self.tree, self.keys), "utf-8")
+            write_bytes(draft_file, draft(self.tasks, self.tree, self.keys).encode())
         raise CatalogError(
             "the export's tasks are not named as the survey's questions, and which is which is not guessed",
             where=str(export),
@@ -81,17 +82,17 @@ def discovered(path: Path, tree: DecisionTree) -> Discovered:
             if len(seen) >= _REMEMBERED:
                 seen.clear()
             mark = hash((workflow, version, cell))
-            if mark in seen or not workflow.isdigit():
+            flow, major = whole(workflow, 31), whole(version.partition(".")[0], 31)
+            if mark in seen or flow is None:
                 continue
             seen.add(mark)
-            major = version.partition(".")[0]
             for task, label, answers in given(cell) or ():
-                place = (int(workflow), task, plain(label))
+                place = (flow, task, plain(label))
                 found = texts.setdefault(place, {})
                 if len(found) <= _MOST_TEXTS:
                     found |= dict.fromkeys(answers or ())
-                if major.isdigit():
-                    versions.setdefault(place, set()).add(int(major))
+                if major is not None:
+                    versions.setdefault(place, set()).add(major)
     tasks, doubtful = [], []
     for (workflow_id, task, label), found in sorted(texts.items()):
         bare = Task(
@@ -103,10 +104,10 @@ def discovered(path: Path, tree: DecisionTree) -> Discovered:
         written = len(found) > _MOST_TEXTS
         if written:
             bare = bare.model_copy(update={"label": f"{label} (free text)".strip()})
-        whole, sure = proposed(bare, tree, () if written else found)
-        tasks.append(whole)
+        named, sure = proposed(bare, tree, () if written else found)
+        tasks.append(named)
         if not sure:
-            doubtful.append(whole)
+            doubtful.append(named)
     return Discovered(tuple(tasks), tuple(doubtful), tuple(keys), tree)
 
 

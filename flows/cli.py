@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from flows import (
     cli_acquire,
+    cli_export,
     cli_finetune,
     cli_import,
     cli_models,
@@ -251,6 +252,7 @@ def surveys() -> None:
     out.print("Yours: one TOML file, begun by `gzflow survey new TABLE`; then use its path as the survey.")
 
 
+app.command(rich_help_panel=STEPS)(cli_export.export)
 app.command(rich_help_panel=STEPS)(cli_acquire.acquire)
 app.command(rich_help_panel=STEPS)(cli_votes.votes)
 app.command(rich_help_panel=STEPS)(cli_sky.hats)

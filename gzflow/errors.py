@@ -37,6 +37,7 @@
     │   ├── TrackingUnavailable  its server or database is away: asking later may help
     │   └── NoChampion           no model carries the alias yet
     ├── PredictionError          a prediction run cannot continue
+    ├── ExportError              a catalogue cannot be written as it was asked for
     ├── PromotionError           two models cannot be compared, or the champion changed meanwhile
     ├── Busy                     another process works in the same folder
     ├── DiskError                the disk is full, or takes nothing from this user
@@ -277,6 +278,10 @@ class NoChampion(TrackingError):
 
 class PredictionError(GzflowError):
     """A prediction run cannot continue."""
+
+
+class ExportError(GzflowError):
+    """A catalogue cannot be written as it was asked for."""
 
 
 class PromotionError(GzflowError):

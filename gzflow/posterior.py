@@ -49,6 +49,56 @@ def variances(concentrations: ArrayLike, tree: DecisionTree) -> Array:
     return (share * (1 - share) / (total + 1)).mean(1) + share.var(1)
 
 
+def count_variances(means: ArrayLike, spreads: ArrayLike, votes: ArrayLike) -> Array:
+    """Variances of the observed fraction k / N of N votes: what `variances` says, and the luck of N draws.
+
+    Compare observed fractions with these. N votes scatter around a fraction that is itself uncertain.
+
+    Parameters
+    ----------
+    means, spreads
+        `fractions` and `variances` of any mixture, of one shape.
+    votes
+        N, votes for the question; an array that broadcasts with them. 0 gives NaN: there is no fraction to compare.
+
+    Notes
+    -----
+    m (1 - m) / N + v (1 - 1 / N), the law of total variance over the fraction. For one Dirichlet it is
+    α (A - α) (N + A) / (N A² (A + 1)), the Dirichlet-multinomial's variance over N².
+    """
+    mean, spread = np.asarray(means, np.float64), np.asarray(spreads, np.float64)
+    n = np.asarray(votes, np.float64)
+    n = np.where(n > 0, n, np.nan)
+    return np.asarray(mean * (1 - mean) / n + spread * (1 - 1 / n), np.float64)
+
+
+def proportions_asked(concentrations: ArrayLike, tree: DecisionTree) -> Array:
+    """(n, n_questions) expected shares of volunteers who are asked each question.
+
+    The mean over samples of `DecisionTree.proportion_asked`. Within a sample the questions are independent, so that
+    products of its fractions are exact; over samples they go together, and the product of means would not be.
+    """
+    alpha, total = _checked(concentrations, tree)
+    return np.asarray(_asked(alpha / total, tree).mean(1), np.float64)
+
+
+def expected_votes(concentrations: ArrayLike, tree: DecisionTree, volunteers: float) -> Array:
+    """(n, n_answers) expected numbers of votes when so many volunteers look at each galaxy.
+
+    Volunteers x the mean over samples of (share asked x fraction): see `proportions_asked`.
+
+    Parameters
+    ----------
+    volunteers
+        Above 0.
+    """
+    if not volunteers > 0 or np.isinf(volunteers):
+        raise PredictionError(f"{volunteers} volunteers", expected="a number above 0")
+    alpha, total = _checked(concentrations, tree)
+    share = alpha / total
+    return np.asarray(volunteers * (_asked(share, tree)[:, :, tree.question_of_answer] * share).mean(1), np.float64)
+
+
 def intervals(concentrations: ArrayLike, tree: DecisionTree, level: float = 0.9) -> tuple[Array, Array]:
     """(lower, upper), each (n, n_answers): the central interval that holds `level` of the mixture.
 
@@ -202,6 +252,13 @@ def _rule(n: int) -> tuple[Array, Array, Array, Array]:
 
 
 _RULE = _rule(_NODES)
+
+
+def _asked(share: Array, tree: DecisionTree) -> Array:
+    """(n, n_samples, n_questions) shares of volunteers asked, in each sample."""
+    n, n_samples, n_answers = share.shape
+    asked = tree.proportion_asked(share.reshape(-1, n_answers))
+    return np.asarray(asked.reshape(n, n_samples, len(tree.questions)), np.float64)
 
 
 def _checked(concentrations: ArrayLike, tree: DecisionTree) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""A catalogue as one file, in the formats that astronomers' tools open."""

@@ -2,172 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gzflow.errors import EvaluationError
-from gzflow.evaluation.bootstrap import Interval, bootstrap_means
-from gzflow.evaluation.calibration import covered
+from gzflow.evaluation.bootstrap import bootstrap_means
+from gzflow.evaluation.calibration import predictive_steps
 from gzflow.evaluation.confusion import ConfusionMatrix, confusion_matrices
+from gzflow.evaluation.fraction_errors import answer_scores, mean_over_answers
 from gzflow.evaluation.likelihood import log_likelihood, mixture_nll
-from gzflow.evaluation.selection import SELECTIONS, Selection, question_totals, selected, vote_fractions
+from gzflow.evaluation.question_calibration import question_calibrations
+from gzflow.evaluation.scores import Evaluation, QuestionScore, TotalScore
+from gzflow.evaluation.selection import SELECTIONS, Selection, floor_of, question_totals, selected, vote_fractions
 from gzflow.posterior import fractions as mean_fractions
 from gzflow.tree import DecisionTree
 
-LEVEL = 0.9
-"""Level of the predictive intervals whose coverage is reported."""
-
-
-@dataclass(frozen=True)
-class QuestionScore:
-    """One question over one selection of test galaxies.
-
-    Attributes
-    ----------
-    n
-        Galaxies that count; all else is NaN when there is none.
-    nll, nll_constant, nll_majority
-        Mean negative log-likelihood (nats a galaxy) of the model, of the constant Dirichlet fitted to the training
-        votes, and of "always the majority answer": that Dirichlet's precision, its largest mean on the commonest
-        answer and the rest shared equally. With two answers the two constants are the same.
-    gain
-        ``nll_constant - nll``, with a 95 % paired bootstrap interval over galaxies.
-    accuracy, majority_accuracy, majority_answer, macro_f1
-        Of the first answers; the majority answer is the commonest among these galaxies, so no constant beats it.
-    n_fractions, mae, rmse, mae_constant, rmse_constant
-        Over galaxies with at least `fraction_floor` votes: errors of the vote fractions, averaged over galaxies and
-        answers, of the model and of the constant Dirichlet's means.
-    coverage
-        Share of the vote counts inside their 90 % predictive interval; 0.90 is right.
-    """
-
-    question: str
-    selection: Selection
-    floor: int
-    n: int
-    nll: float
-    nll_constant: float
-    nll_majority: float
-    gain: Interval
-    accuracy: float
-    majority_accuracy: float
-    majority_answer: str | None
-    macro_f1: float
-    fraction_floor: int
-    n_fractions: int
-    mae: float
-    rmse: float
-    mae_constant: float
-    rmse_constant: float
-    coverage: float
-
-    @property
-    def skill(self) -> float:
-        """Share of the constant Dirichlet's NLL that the model saves: 0 is no better, negative is worse."""
-        return 1 - self.nll / self.nll_constant
-
-
-@dataclass(frozen=True)
-class TotalScore:
-    """All questions together, over every test galaxy with a vote, without a vote floor.
-
-    Attributes
-    ----------
-    nll, nll_constant, nll_majority
-        Sums over questions, means over galaxies (nats): the training loss and its baselines.
-    gain
-        ``nll_constant - nll`` with a 95 % paired bootstrap interval.
-    mae, mae_constant
-        Mean over answers of the error of vote fractions, over galaxies with at least the fraction floor of votes for
-        the question.
-    coverage
-        Share of the vote counts, over questions with at least the floor of votes, inside their 90 % predictive
-        interval.
-    """
-
-    n: int
-    nll: float
-    nll_constant: float
-    nll_majority: float
-    gain: Interval
-    mae: float
-    mae_constant: float
-    coverage: float
-
-    @property
-    def skill(self) -> float:
-        """Share of the constant Dirichlet's NLL that the model saves."""
-        return 1 - self.nll / self.nll_constant
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of one set of predictions.
-
-    Attributes
-    ----------
-    n_galaxies, n_unvoted, n_samples
-        Galaxies given, those without any vote (they count nowhere), and head samples a galaxy.
-    questions
-        One score per question and selection, questions in the tree's order.
-    confusions
-        One matrix a question over the half-asked galaxies.
-    resamples, seed
-        Of the bootstrap.
-    """
-
-    n_galaxies: int
-    n_unvoted: int
-    n_samples: int
-    floor: int
-    fraction_floor: int
-    resamples: int
-    seed: int
-    total: TotalScore
-    questions: tuple[QuestionScore, ...]
-    confusions: tuple[ConfusionMatrix, ...]
-
-    def over(self, selection: Selection) -> tuple[QuestionScore, ...]:
-        """Scores of one selection, in the tree's order."""
-        return tuple(score for score in self.questions if score.selection == selection)
-
-    def metrics(self, prefix: str = "test") -> dict[str, float]:
-        """Finite numbers under names that tracking accepts: totals, and half-asked scores by question.
-
-        The other selections are left to tables: three times as many curves would bury these.
-        """
-        return {f"{prefix}/{name}": float(value) for name, value in self._named() if np.isfinite(value)}
-
-    def _named(self) -> Iterator[tuple[str, float]]:
-        yield "galaxies", self.total.n
-        yield "nll", self.total.nll
-        yield "nll-constant", self.total.nll_constant
-        yield "nll-majority", self.total.nll_majority
-        yield "skill", self.total.skill
-        yield "gain", self.total.gain.mean
-        yield "gain-lower", self.total.gain.lower
-        yield "gain-upper", self.total.gain.upper
-        yield "mae", self.total.mae
-        yield "coverage90", self.total.coverage
-        for score in self.over("half-asked"):
-            values = {
-                "galaxies": score.n,
-                "nll": score.nll,
-                "nll-constant": score.nll_constant,
-                "skill": score.skill,
-                "accuracy": score.accuracy,
-                "majority-accuracy": score.majority_accuracy,
-                "macro-f1": score.macro_f1,
-                "mae": score.mae,
-                "rmse": score.rmse,
-                "coverage90": score.coverage,
-            }
-            for name, value in values.items():
-                yield f"{name}/{score.question}", value
+__all__ = ["Evaluation", "QuestionScore", "TotalScore", "evaluate", "majority_concentrations"]
 
 
 def evaluate(
@@ -213,18 +65,23 @@ def evaluate(
         "constant": -log_likelihood(votes, baseline, tree),
         "majority": -log_likelihood(votes, majority_concentrations(baseline, tree), tree),
     }
-    inside = covered(votes, concentrations, tree, LEVEL)
+    steps = predictive_steps(votes, concentrations, tree)
+    inside = steps.inside()
     constant = baseline / np.add.reduceat(baseline, [p.start for p in tree.slices])[tree.question_of_answer]
     chosen = {selection: selected(votes, tree, selection, floor) for selection in SELECTIONS}
     voted = votes.sum(axis=1) > 0
     gain = nll["constant"] - nll["model"]
-    intervals = bootstrap_means(
-        np.hstack([gain.sum(axis=1, keepdims=True), *[gain] * len(SELECTIONS)]),
-        np.hstack([voted[:, None], *chosen.values()]),
-        resamples=resamples,
-        seed=seed,
-    )
     totals = question_totals(votes, tree)
+    by_question = [
+        np.stack([values[:, part].mean(axis=1) for part in tree.slices], axis=1)
+        for values in (np.abs(predicted - observed), inside)
+    ]
+    many = {selection: rows & (totals >= fraction_floor) for selection, rows in chosen.items()}
+    columns, counted = [gain.sum(axis=1, keepdims=True)], [voted[:, None]]
+    for selection in SELECTIONS:
+        columns += [gain, *by_question]
+        counted += [chosen[selection], many[selection], chosen[selection]]
+    intervals = bootstrap_means(np.hstack(columns), np.hstack(counted), resamples=resamples, seed=seed)
     scores = []
     confusions: dict[Selection, tuple[ConfusionMatrix, ...]] = {
         selection: confusion_matrices(predicted, votes, tree, selection=selection, floor=floor)
@@ -234,34 +91,38 @@ def evaluate(
         for s, selection in enumerate(SELECTIONS):
             rows = chosen[selection][:, q]
             matrix = confusions[selection][q]
-            many = rows & (totals[:, q] >= fraction_floor)
-            error = predicted[many, part] - observed[many, part]
-            error_constant = constant[part] - observed[many, part]
+            voiced = many[selection][:, q]
+            error = predicted[voiced, part] - observed[voiced, part]
+            error_constant = constant[part] - observed[voiced, part]
+            gained, off, held = (intervals[1 + (3 * s + kind) * len(tree.questions) + q] for kind in range(3))
             scores.append(
                 QuestionScore(
                     question=matrix.question,
                     selection=selection,
-                    floor=floor,
+                    floor=floor_of(selection, floor),
                     n=matrix.n,
                     nll=_mean(nll["model"][rows, q]),
                     nll_constant=_mean(nll["constant"][rows, q]),
                     nll_majority=_mean(nll["majority"][rows, q]),
-                    gain=intervals[1 + s * len(tree.questions) + q],
+                    gain=gained,
                     accuracy=matrix.accuracy,
                     majority_accuracy=matrix.majority_accuracy,
                     majority_answer=matrix.majority_answer,
                     macro_f1=matrix.macro_f1,
+                    weighted_f1=matrix.weighted_f1,
+                    agreement=matrix.agreement(resamples=resamples, seed=seed),
                     fraction_floor=fraction_floor,
-                    n_fractions=int(many.sum()),
+                    n_fractions=int(voiced.sum()),
                     mae=_mean(np.abs(error)),
                     rmse=_mean(error**2) ** 0.5,
                     mae_constant=_mean(np.abs(error_constant)),
                     rmse_constant=_mean(error_constant**2) ** 0.5,
+                    mae_interval=off,
                     coverage=_mean(inside[rows, part]),
+                    coverage_interval=held,
                 )
             )
-    asked = (score for score in scores if score.selection == "asked")
-    sized = [(score, len(question.answers)) for score, question in zip(asked, tree.questions, strict=True)]
+    answers = answer_scores(predicted, votes, tree, constant, floor=fraction_floor, resamples=resamples, seed=seed)
     return Evaluation(
         n_galaxies=len(votes),
         n_unvoted=int((~voted).sum()),
@@ -276,12 +137,15 @@ def evaluate(
             nll_constant=_mean(nll["constant"][voted].sum(axis=1)),
             nll_majority=_mean(nll["majority"][voted].sum(axis=1)),
             gain=intervals[0],
-            mae=_over_answers([(score.mae, size) for score, size in sized]),
-            mae_constant=_over_answers([(score.mae_constant, size) for score, size in sized]),
+            **mean_over_answers(answers),
             coverage=_mean(inside[chosen["asked"][:, tree.question_of_answer]]),
         ),
         questions=tuple(scores),
         confusions=confusions["half-asked"],
+        answers=answers,
+        calibrations=question_calibrations(
+            concentrations, votes, tree, baseline, steps, chosen["asked"], floor=floor, seed=seed
+        ),
     )
 
 
@@ -301,11 +165,6 @@ def majority_concentrations(baseline: NDArray[np.float64], tree: DecisionTree) -
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if values.size else float("nan")
-
-
-def _over_answers(errors: list[tuple[float, int]]) -> float:
-    known = [(error, size) for error, size in errors if np.isfinite(error)]
-    return sum(error * size for error, size in known) / sum(size for _, size in known) if known else float("nan")
 
 
 def _check(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gzflow.evaluation.selection import selected, vote_fractions
+from gzflow.evaluation.selection import floor_of, selected, vote_fractions
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("a", ("x", "y")), Question("b", ("yes", "no"), ("a=x",))))
@@ -29,6 +29,12 @@ def test_confident_means_more_than_eighty_per_cent() -> None:
     np.testing.assert_array_equal(selected(VOTES, TREE, "confident", 10)[:, 1], [True, False, False, False, False])
     four_fifths = np.array([[16, 4, 8, 8]])
     assert not selected(four_fifths, TREE, "confident", 10)[0, 0]
+
+
+def test_nobody_is_confident_with_few_votes() -> None:
+    few = np.array([[19, 0, 19, 0], [20, 0, 20, 0]])
+    np.testing.assert_array_equal(selected(few, TREE, "confident", 1), [[False, False], [True, True]])
+    assert (floor_of("confident", 5), floor_of("confident", 30), floor_of("asked", 0)) == (20, 30, 1)
 
 
 def test_a_floor_of_nothing_still_needs_one_vote() -> None:

@@ -27,14 +27,17 @@ from flows import (
 )
 from flows.cli_options import (
     CatalogOption,
+    ConfigOption,
     EpochsOption,
     ImagesOption,
     JoinOption,
     MappingOption,
     PixelsOption,
+    PresetOption,
     SeedOption,
     SidePixels,
     SurveyArgument,
+    TrainingSeedOption,
     check_shards,
     check_source,
     look_at,
@@ -138,16 +141,21 @@ def train(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
     epochs: EpochsOption = None,
-    seed: SeedOption = 42,
-    encoder: Annotated[str, typer.Option(help="A torchvision classifier's name.")] = "efficientnet_b0",
+    seed: TrainingSeedOption = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="A torchvision classifier's name, or timm:NAME. Empty: efficientnet_b0.")
+    ] = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion."""
+    options = train_config(preset, config, epochs=epochs, seed=seed, encoder=encoder)
     check_shards(survey, pixels)
     start()
     from flows.train import train as flow
 
     show_logs()
-    summary = flow(survey=survey, pixels=pixels, config=train_config(epochs=epochs, seed=seed, encoder=encoder))
+    summary = flow(survey=survey, pixels=pixels, config=options)
     out.print(summary.sentence())
     next_step(f"gzflow predict {survey}")
 
@@ -198,9 +206,12 @@ def pipeline(
     images: ImagesOption = None,
     pixels: SidePixels = 300,
     epochs: EpochsOption = None,
-    seed: SeedOption = 42,
+    seed: TrainingSeedOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Ingest, shard, train and predict in one run that ends with a report."""
+    options = train_config(preset, config, epochs=epochs, seed=seed)
     joins = read_joins(join)
     check_source(survey, catalog, mapping, joins, images)
     start()
@@ -214,7 +225,7 @@ def pipeline(
         joins=joins,
         images_from=images,
         pixels=pixels,
-        config=train_config(epochs=epochs, seed=seed),
+        config=options,
     )
     look_at(summary)
 

@@ -37,6 +37,16 @@ ImagesOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Most epochs. Empty: the default of `gzflow train`.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+TrainingSeedOption = Annotated[
+    int | None, typer.Option(min=0, help="Seed of everything random. Empty: the preset's or the file's, else 42.")
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(help="Begin with a method's options: w21, w20, zoobot, or small for a CPU (docs/training.md)."),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="TOML or YAML file with training options, over the preset's: docs/training.md.")
+]
 SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
 
 
@@ -72,11 +82,12 @@ def read_joins(entries: list[str] | None) -> dict[str, Path]:
     return {name: Path(path) for name, _, path in (entry.partition("=") for entry in entries or ())}
 
 
-def train_config(**given: Any) -> Any:
-    """Training options that were given on the command line, over the defaults."""
+def train_config(preset: str | None = None, file: Path | None = None, **given: Any) -> Any:
+    """Training options that were given on the command line, over those of a file, over a preset, over the defaults."""
     from gzflow.training.config import TrainConfig
+    from gzflow.training.presets import configured
 
-    return TrainConfig(**{name: value for name, value in given.items() if value is not None})
+    return configured(TrainConfig, preset=preset, file=file, given=given)
 
 
 def look_at(summary: ReportSummary) -> None:

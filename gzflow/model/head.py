@@ -11,15 +11,22 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from gzflow.errors import ModelError
-from gzflow.model.spec import RANGE
+from gzflow.model.spec import RANGE, Likelihood
 from gzflow.tree import DecisionTree, head_outputs
 
 _LANES = 4
 """Dropout decisions taken from one 64-bit hash, 16 bits each."""
 
 
+SURE = 10_000.0
+"""What the concentrations of a question add up to where the model gives bare fractions: as if so many votes were in."""
+
+
 class ConcentrationHead(nn.Module):
     """Dropout, then one linear layer, then a sigmoid scaled to `RANGE`.
+
+    For the multinomial likelihood, a softmax over each question's answers instead, times `SURE`: one fraction a pass,
+    as Walmsley et al. 2020 have it, in the form of concentrations so that all else is the same.
 
     Dropout stands here and nowhere else in the model, so that drawing T dropout samples of a galaxy needs its encoder
     features once: `sample` has the law of T passes through the whole network at hardly more than the price of one.
@@ -33,7 +40,9 @@ class ConcentrationHead(nn.Module):
     dropout
         Probability of dropping a feature, rounded to 1/65536.
     bounds
-        Open range of the concentrations.
+        Open range of the concentrations; fractions have none.
+    likelihood
+        Of the votes.
 
     Raises
     ------
@@ -41,9 +50,18 @@ class ConcentrationHead(nn.Module):
         A tree whose check boxes are not parted, or a dropout outside [0, 1).
     """
 
-    def __init__(self, dim: int, tree: DecisionTree, dropout: float, bounds: tuple[float, float] = RANGE) -> None:
+    def __init__(
+        self,
+        dim: int,
+        tree: DecisionTree,
+        dropout: float,
+        bounds: tuple[float, float] = RANGE,
+        likelihood: Likelihood = "dirichlet-multinomial",
+    ) -> None:
         super().__init__()
         self.bounds = bounds
+        self.sizes = [len(question.answers) for question in tree.questions]
+        self.gives_fractions = likelihood == "multinomial"
         if head_outputs(tree) != len(tree.answers):
             boxes = ", ".join(question.name for question in tree.questions if question.multiple_choice)
             raise ModelError(
@@ -61,9 +79,13 @@ class ConcentrationHead(nn.Module):
     def start_from(self, concentrations: ArrayLike) -> None:
         """Make the head answer `concentrations` (n_answers,) for every galaxy, until it has learnt better."""
         low, high = self.bounds
-        wanted = torch.as_tensor(concentrations, dtype=torch.float64).clamp(low + 0.02, high - 1.0)
+        wanted = torch.as_tensor(concentrations, dtype=torch.float64)
+        if self.gives_fractions:
+            logits = wanted.log()
+        else:
+            logits = torch.logit((wanted.clamp(low + 0.02, high - 1.0) - low) / (high - low))
         with torch.no_grad():
-            self.linear.bias.copy_(torch.logit((wanted - low) / (high - low)))
+            self.linear.bias.copy_(logits)
             # Small, not zero: the encoder gets a gradient from the first step on.
             self.linear.weight.normal_(std=0.1 / self.linear.in_features**0.5)
 
@@ -102,6 +124,10 @@ class ConcentrationHead(nn.Module):
         # Always in float32: in half precision the steps between concentrations near 100 would be 0.5.
         with torch.autocast(features.device.type, enabled=False):
             logits = self.linear(features)
+        if self.gives_fractions:
+            # No fraction is 0 to all digits: a concentration must be above 0.
+            shares = [part.softmax(-1).clamp(min=1e-8) for part in logits.split(self.sizes, dim=-1)]
+            return SURE * torch.cat(shares, dim=-1)
         low, high = self.bounds
         return low + (high - low) * torch.sigmoid(logits)
 

@@ -10,6 +10,7 @@ log-likelihood is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from gzflow.errors import TrainingError
+from gzflow.model.spec import Likelihood
 from gzflow.tree import DecisionTree
 
 BASELINE_BOUNDS = (0.01, 10_000.0)
@@ -70,6 +72,32 @@ def dirichlet_multinomial_nll(
     answers = per_question(torch.lgamma(counts + 1) + torch.lgamma(alpha) - torch.lgamma(counts + alpha))
     nll = answers - torch.lgamma(asked + 1) - torch.lgamma(total) + torch.lgamma(asked + total)
     return torch.where(asked > 0, nll, torch.zeros_like(nll)).to(out)
+
+
+def multinomial_nll(votes: Tensor, concentrations: Tensor, tree: DecisionTree, *, validate: bool = True) -> Tensor:
+    """Negative log-likelihood of the votes if the concentrations' mean fractions ρ were each galaxy's own, in nats.
+
+    The loss of Walmsley et al. 2020 (MNRAS 491, 1554), -[k ln(ρ + 1e-8) + (N - k) ln(1 - ρ + 1e-8)], for any number of
+    answers, with the multinomial coefficient kept so that it is a likelihood. See `dirichlet_multinomial_nll` for
+    parameters, result and errors.
+    """
+    _check_shapes(votes, concentrations, tree)
+    out = torch.float64 if concentrations.dtype == torch.float64 else torch.float32
+    work = torch.float32 if concentrations.device.type == "mps" else torch.float64
+    if validate:
+        _check_values(votes, concentrations, tree)
+    questions = []
+    for part in tree.slices:
+        counts, alpha = votes[:, part].to(work), concentrations[:, part].to(work)
+        share = alpha / alpha.sum(1, keepdim=True)
+        each = torch.lgamma(counts + 1) - counts * torch.log(share + 1e-8)
+        questions.append(each.sum(1) - torch.lgamma(counts.sum(1) + 1))
+    return torch.stack(questions, dim=1).to(out)
+
+
+def votes_nll(likelihood: Likelihood) -> Callable[..., Tensor]:
+    """The loss of a likelihood: `dirichlet_multinomial_nll` or `multinomial_nll`."""
+    return multinomial_nll if likelihood == "multinomial" else dirichlet_multinomial_nll
 
 
 def constant_dirichlet(

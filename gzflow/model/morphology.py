@@ -50,14 +50,15 @@ class Morphology(nn.Module):
         self.spec = spec
         encoder, dim = build_encoder(
             spec.encoder,
-            spec.recipe.n_channels,
+            spec.n_channels,
             encoder_weights,
             pixels=spec.input_pixels,
             stem_stride=spec.stem_stride,
+            arguments=spec.encoder_arguments,
         )
         # With channels last, convolutions are 1.2-2 times as fast on CPU and on tensor cores.
         self.encoder = encoder.to(memory_format=torch.channels_last)
-        self.head = ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations)
+        self.head = ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations, spec.likelihood)
         self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
 
@@ -84,7 +85,10 @@ class Morphology(nn.Module):
             raise ModelError(f"images are {tensor.dtype}", expected="uint8, as in a shard")
         tensor = central_crop(tensor, size).to(self.device, non_blocking=True)
         # A transposed view of (n, H, W, C) memory is what channels-last means: nothing is copied here.
-        return (tensor.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        values = tensor.permute(0, 3, 1, 2).float()
+        if self.spec.n_channels < channels:
+            values = values.mean(1, keepdim=True)
+        return (values - self.mean) * self.scale
 
     def encode(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """(n, d) features."""
@@ -171,7 +175,8 @@ def read_spec(folder: Path) -> ModelSpec:
 def read_fingerprint(folder: Path) -> str:
     """32 hex digits of a saved model's weights and of how it feeds them; see `read_spec` for the errors."""
     spec, digest = _read_description(Path(folder) / DESCRIPTION)
-    fed = spec.model_dump_json(include={"encoder", "stem_stride", "input_pixels", "mean", "std"})
+    keys = {"encoder", "stem_stride", "input_pixels", "mean", "std"} | ({"grey"} if spec.grey else set())
+    fed = spec.model_dump_json(include=keys)
     return _digest(f"{digest} {fed}".encode())
 
 

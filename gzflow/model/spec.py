@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,7 @@ from gzflow.recipe import ImageRecipe
 from gzflow.tree import DecisionTree
 
 FORMAT_VERSION = 1
+Likelihood = Literal["dirichlet-multinomial", "multinomial"]
 RANGE = (0.1, 101.0)
 """Every concentration lies strictly between.
 
@@ -47,12 +48,18 @@ class ModelSpec(BaseModel):
 
     Attributes
     ----------
-    encoder
-        Name of a torchvision classifier.
+    encoder, encoder_arguments
+        What builds the architecture: see `gzflow.model.encoders.Start`.
     stem_stride
         Stride of the encoder's first convolution; None is the architecture's own.
+    grey
+        Whether colours are averaged before the encoder sees them.
+    likelihood
+        Of the votes: "multinomial" heads give fractions instead of concentrations, see `ConcentrationHead`.
     dropout
         Before the head, and nowhere else.
+    samples
+        Dropout samples that it is meant to be used with.
     concentrations
         Open range of the head's outputs.
     trees
@@ -62,7 +69,10 @@ class ModelSpec(BaseModel):
     input_pixels
         Side of the central crop that the encoder sees.
     mean, std
-        Of the training images on the scale 0-255, a number per channel: (image - mean) / std goes in.
+        Of the training images on the scale 0-255, a number per channel (one, where colours are averaged):
+        (image - mean) / std goes in.
+    training
+        The configuration that it was trained with, nothing left to "auto".
     training_fingerprint
         Of the shards and the configuration; None for a model that was never trained.
     notes
@@ -75,8 +85,12 @@ class ModelSpec(BaseModel):
 
     format_version: int = FORMAT_VERSION
     encoder: str = "efficientnet_b0"
+    encoder_arguments: dict[str, Any] = {}
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
+    grey: bool = False
+    likelihood: Likelihood = "dirichlet-multinomial"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    samples: Annotated[int, Field(ge=1)] = 20
     concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
     trees: Annotated[tuple[SurveyTree, ...], Field(min_length=1, max_length=1)]
     recipe: ImageRecipe
@@ -84,6 +98,7 @@ class ModelSpec(BaseModel):
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
     training_fingerprint: str | None = None
+    training: dict[str, Any] = {}
     notes: dict[str, str] = {}
     created_by: str = ""
 
@@ -91,11 +106,16 @@ class ModelSpec(BaseModel):
     def _agrees_with_itself(self) -> Self:
         if self.input_pixels > self.recipe.pixels:
             raise ValueError(f"input_pixels {self.input_pixels} is more than the {self.recipe.pixels} px of the images")
-        if not len(self.mean) == len(self.std) == self.recipe.n_channels:
-            raise ValueError(f"mean and std need {self.recipe.n_channels} numbers each, one a channel")
+        if not len(self.mean) == len(self.std) == self.n_channels:
+            raise ValueError(f"mean and std need {self.n_channels} numbers each, one a channel")
         if self.concentrations[0] >= self.concentrations[1]:
             raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
         return self
+
+    @property
+    def n_channels(self) -> int:
+        """Channels that the encoder sees."""
+        return 1 if self.grey else self.recipe.n_channels
 
     @property
     def survey(self) -> str:

@@ -31,11 +31,11 @@ SAMPLES = 20
 
 def score_test(result: TrainResult, shards: ShardSet, folder: Path, left_out: Collection[str]) -> Evaluation | None:
     """Scores on the test galaxies but those `left_out`; `TEST` and `SCORES` are written on the way."""
-    predictor = Predictor(result.model)
-    parts = [predictor.predict(reader, n_samples=SAMPLES, seed=result.config.seed) for reader in shards.readers("test")]
+    predictor, samples = Predictor(result.model), result.model.spec.samples
+    parts = [predictor.predict(reader, n_samples=samples, seed=result.config.seed) for reader in shards.readers("test")]
     ids = [id_str for part in parts for id_str in part.ids]
     keep = np.array([id_str not in left_out for id_str in ids], dtype=bool)
-    nothing = np.zeros((0, SAMPLES, len(shards.tree.answers)), np.float32)
+    nothing = np.zeros((0, samples, len(shards.tree.answers)), np.float32)
     stored = {
         "ids": np.array(ids, dtype=str)[keep],
         "concentrations": np.concatenate([nothing, *(part.concentrations for part in parts)])[keep],

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from gzflow.errors import SettingsError
 from gzflow.lock import exclusive
 from gzflow.shards.reader import ShardSet
@@ -21,6 +19,7 @@ from gzflow.terminal import plain_command
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.presets import PRESETS, configured
 
 logger = logging.getLogger("gzflow.training")
 
@@ -29,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     given = _parser().parse_args(arguments)
     with plain_command(given.folder):
-        config = read_config(given.set, FineTuneConfig if given.parent else TrainConfig)
+        kind = FineTuneConfig if given.parent else TrainConfig
+        config = read_config(given.set, kind, preset=given.preset, file=given.config)
         shards = ShardSet.open(given.shards)
         with exclusive(given.folder, f"training {shards.survey}"):
             result = launch(shards, config, given.folder, parent=given.parent, on_epoch=_say)
@@ -44,27 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
 
-def read_config(entries: Sequence[str], kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
-    """The configuration that ``NAME=VALUE`` entries make.
+def read_config(
+    entries: Sequence[str],
+    kind: type[TrainConfig] = TrainConfig,
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+) -> TrainConfig:
+    """The configuration that ``NAME=VALUE`` entries make, over those of a file and a preset: see `configured`.
 
     Raises
     ------
     SettingsError
         Naming all that is wrong.
     """
-    problems = [f"{entry!r} is not NAME=VALUE" for entry in entries if "=" not in entry]
+    if problems := [f"{entry!r} is not NAME=VALUE" for entry in entries if "=" not in entry]:
+        raise SettingsError(
+            "the training options cannot be used",
+            problems=problems,
+            expected=f"NAME=VALUE with names among {', '.join(kind.model_fields)}",
+            fix="correct --set, for example --set epochs=20 encoder=resnet18",
+        )
     values = {name: _value(text) for name, _, text in (entry.partition("=") for entry in entries)}
-    if not problems:
-        try:
-            return kind(**values)
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-    raise SettingsError(
-        "the training options cannot be used",
-        problems=problems,
-        expected=f"NAME=VALUE with names among {', '.join(kind.model_fields)}",
-        fix="correct --set, for example --set epochs=20 encoder=resnet18",
-    )
+    return configured(kind, preset=preset, file=file, given=values)
 
 
 def _value(text: str) -> Any:
@@ -100,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="options: epochs=20 devices=4",
     )
+    parser.add_argument("--preset", choices=PRESETS, help="options to begin with")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML or YAML with options, over the preset's")
     parser.add_argument("--parent", type=Path, metavar="MODEL", help="folder of a saved model to fine-tune")
     return parser
 

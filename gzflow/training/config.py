@@ -15,6 +15,11 @@ SMALL_SET = 5_000
 """Training galaxies below which ``"auto"`` values are those for a small set."""
 
 
+EncoderName = Annotated[str, Field(json_schema_extra={"pattern": r"^([a-z][a-z0-9_]*|timm:[\w./:-]+)$"})]
+_LATER = ("encoder_weights", "grey", "likelihood", "samples")
+"""Options that came after the first release of the run folders' names."""
+
+
 class TrainConfig(BaseModel):
     """All that decides a training run beside the shards.
 
@@ -25,8 +30,16 @@ class TrainConfig(BaseModel):
     # The texts below the fields are also what a form shows beside them.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    encoder: Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z][a-z0-9_]*$"})] = "efficientnet_b0"
-    """Name of a torchvision classifier."""
+    encoder: EncoderName = "efficientnet_b0"
+    """Name of a torchvision classifier; "timm:" and a name of timm, "timm:hf_hub:" and a repository of the Hugging Face
+    hub (its weights are taken too), or "w20"."""
+    encoder_weights: Annotated[str, Field(min_length=1)] | None = None
+    """Path of a safetensors file with weights to start from, such as ImageNet's. Empty: random ones."""
+    grey: bool | None = None
+    """Average the colours: the model cannot learn from them. Empty: the images stay as they are."""
+    likelihood: Literal["dirichlet-multinomial", "multinomial"] = "dirichlet-multinomial"
+    """Of the votes. "multinomial": the model gives bare fractions, sure of each, and only dropout tells how sure it is;
+    with two answers that is the binomial loss of Walmsley et al. 2020."""
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     """Stride of the encoder's first convolution. Empty: the architecture's own."""
     input_pixels: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
@@ -52,8 +65,8 @@ class TrainConfig(BaseModel):
     """Share of all steps over which the learning rate rises."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Where the cosine ends, as a share of `lr`."""
-    clip: Annotated[float, Field(gt=0)] = 0.3
-    """Largest norm of the gradient."""
+    clip: Annotated[float, Field(ge=0)] = 0.3
+    """Largest norm of the gradient; 0 leaves it alone."""
     average: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     """Decay per step of the running average of the weights that is validated and saved; 0 switches it off. "auto": what
     averages over about half an epoch, at most 0.999."""
@@ -63,6 +76,8 @@ class TrainConfig(BaseModel):
     """Augmentation: largest move as a share of the image's side."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Of the arithmetic. "auto": bfloat16 autocast on CUDA devices that have it, else float32."""
+    samples: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Dropout samples a galaxy when the model is scored."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Of weights, order, augmentation and dropout."""
     devices: Annotated[int, Field(ge=1)] = 1
@@ -97,6 +112,10 @@ class TrainConfig(BaseModel):
     def fingerprint(self) -> str:
         """16 hex digits of all that decides the result; not of how it is computed."""
         values = self.model_dump(mode="json", exclude={"workers"})
+        # A run of before these existed is found again as long as they say nothing new.
+        for name in _LATER:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -115,10 +134,12 @@ class FineTuneConfig(TrainConfig):
     images' mean and standard deviation: 0.1 to 0.6 better in four of five comparisons, 0.2 worse on CANDELS-like ones.
     """
 
-    encoder: Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z][a-z0-9_]*$"})] = PARENT
+    encoder: EncoderName = PARENT
     """The parent's: there is no need to name it."""
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     """Stride of the encoder's first convolution. Empty: the parent's."""
+    grey: bool | None = None
+    """Average the colours. Empty: as the parent does."""
     input_pixels: Annotated[int, Field(ge=16)] | Literal["auto"] = "auto"
     """Side of what the encoder sees. "auto": the parent's."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5

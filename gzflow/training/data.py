@@ -164,7 +164,7 @@ def training_rows(shards: ShardSet, labels: int | None, seed: int) -> NDArray[np
 
 
 def channel_statistics(
-    shards: ShardSet, rows: NDArray[np.int64] | None = None, most: int = 1024
+    shards: ShardSet, rows: NDArray[np.int64] | None = None, most: int = 1024, *, grey: bool = False
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, on the scale 0-255, of training images.
 
@@ -174,13 +174,17 @@ def channel_statistics(
         The training galaxies to look at; None is all.
     most
         Of these, that many are read, evenly spaced.
+    grey
+        Of the average over the channels, as the only one.
     """
     galaxies = Galaxies(shards, "train", rows=rows)
     positions = np.unique(np.linspace(0, len(galaxies) - 1, min(most, len(galaxies))).astype(np.int64))
-    count, total, squares = 0, np.zeros(shards.recipe.n_channels), np.zeros(shards.recipe.n_channels)
+    channels = 1 if grey else shards.recipe.n_channels
+    count, total, squares = 0, np.zeros(channels), np.zeros(channels)
     for chosen in np.array_split(positions, -(-len(positions) // 64)):
         images, _ = galaxies[[(0, int(position)) for position in chosen]]
         values = images.numpy().reshape(-1, shards.recipe.n_channels).astype(np.float64)
+        values = values.mean(1, keepdims=True) if grey else values
         count += len(values)
         total += values.sum(0)
         squares += (values**2).sum(0)

@@ -64,6 +64,8 @@ class Parent:
                 ("encoder", config.encoder, spec.encoder, PARENT),
                 ("stem_stride", config.stem_stride, spec.stem_stride, None),
                 ("input_pixels", config.input_pixels, spec.input_pixels, "auto"),
+                ("grey", config.grey, spec.grey, None),
+                ("encoder_weights", config.encoder_weights, None, None),
             )
             if wanted not in {unsaid, own}
         ]
@@ -89,7 +91,9 @@ class Parent:
                 fix="leave encoder, stem_stride and input_pixels to the parent; make shards with its channels and "
                 f"pixels (--pixels {spec.recipe.pixels})",
             )
-        own = {"encoder": spec.encoder, "stem_stride": spec.stem_stride, "input_pixels": spec.input_pixels}
+        own: dict[str, Any] = {"encoder": spec.encoder, "stem_stride": spec.stem_stride}
+        # A colour parent has nothing to say: what a fine-tune of before `grey` was called stays its name.
+        own |= {"input_pixels": spec.input_pixels, "grey": spec.grey or None}
         return config.model_copy(update=own | ({"blocks": n_blocks} if config.blocks == "all" else {}))
 
     def notes(self, recipe: ImageRecipe) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from gzflow.model.losses import dirichlet_multinomial_nll
+from gzflow.model.losses import votes_nll
 from gzflow.model.morphology import Morphology, central_crop
 from gzflow.training.averaging import averaged_copy, update_average
 from gzflow.training.config import FineTuneConfig, TrainConfig
@@ -50,6 +50,7 @@ class Fit(LightningModule):
         self.still = freeze(model, config) if isinstance(config, FineTuneConfig) else ()
         self.config = config
         self.total_steps = total_steps
+        self.nll = votes_nll(config.likelihood)
         self.average = cast("Morphology", averaged_copy(model)) if config.average else None
         self.history: list[EpochMetrics] = []
         self._forward: nn.Module = torch.compile(model) if config.compile else model
@@ -88,7 +89,7 @@ class Fit(LightningModule):
             images, votes = images.repeat(2, 1, 1, 1), votes.repeat(2, 1)
         # On an accelerator nobody waits for the values: the sums are looked at when the epoch ends.
         validate = self.device.type == "cpu"
-        nll = dirichlet_multinomial_nll(votes, self._forward(images), self.model.tree, validate=validate)
+        nll = self.nll(votes, self._forward(images), self.model.tree, validate=validate)
         assert self._train is not None
         self._train.add(nll, votes)
         self._n_seen += len(votes)
@@ -127,7 +128,7 @@ class Fit(LightningModule):
         images, votes = batch
         concentrations = self.candidate(central_crop(images, self.model.spec.input_pixels))
         assert self._validation is not None
-        self._validation.add(dirichlet_multinomial_nll(votes, concentrations, self.model.tree, validate=False), votes)
+        self._validation.add(self.nll(votes, concentrations, self.model.tree, validate=False), votes)
 
     def on_train_epoch_end(self) -> None:
         """Close the epoch's books; validation has run by now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from gzflow.durable import write_json
 from gzflow.errors import TrainingError
+from gzflow.model.encoders import starting_point
 from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
 from gzflow.model.morphology import Morphology
 from gzflow.model.spec import ModelSpec, SurveyTree
@@ -87,10 +89,12 @@ class _Run:
     config: TrainConfig
     rows: NDArray[np.int64]
     parent: Parent | None
+    weights: str | None = None
+    """Digest of the file that the encoder starts from."""
 
     @property
     def fingerprint(self) -> str:
-        parts = [self.shards.fingerprint, self.config.fingerprint]
+        parts = [self.shards.fingerprint, self.config.fingerprint, *([self.weights] if self.weights else [])]
         return "-".join(parts if self.parent is None else [*parts, self.parent.fingerprint])
 
     @property
@@ -311,7 +315,21 @@ def _settled(shards: ShardSet, config: TrainConfig, parent: Path | None) -> _Run
             fix="pass parent=, or a TrainConfig to train from scratch",
         )
     config = config.resolve(shards.n("train"), shards.recipe)
-    return _Run(shards, config, training_rows(shards, config.labels, config.seed), origin)
+    rows = training_rows(shards, config.labels, config.seed)
+    return _Run(shards, config, rows, origin, _digest(config.encoder_weights) if config.encoder_weights else None)
+
+
+def _digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    except OSError as error:
+        raise TrainingError(
+            f"the encoder's weights cannot be read: {error}",
+            where=path,
+            expected="a safetensors file",
+            fix="correct encoder_weights, or leave it out to start from random weights",
+        ) from error
 
 
 def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer:
@@ -327,7 +345,7 @@ def _lightning(config: TrainConfig, folder: Path, callback: EpochEnd) -> Trainer
         strategy=DDPStrategy(broadcast_buffers=False) if config.devices > 1 else "auto",
         precision=precision,
         max_epochs=config.epochs,
-        gradient_clip_val=config.clip,
+        gradient_clip_val=config.clip or None,
         callbacks=[callback],
         # Lightning's logger would close a run that is not its own; ours reports through `on_epoch`.
         logger=False,
@@ -369,18 +387,24 @@ def _new_model(run: _Run) -> Morphology:
     """Random weights by the seed, or the parent's; a head that starts from the constant Dirichlet of its votes."""
     shards, config, parent = run.shards, run.config, run.parent
     assert isinstance(config.input_pixels, int)
+    start = starting_point(config.encoder, Path(config.encoder_weights) if config.encoder_weights else None)
+    arguments = parent.model.spec.encoder_arguments if parent is not None else start.arguments
     if isinstance(config, FineTuneConfig) and config.normalisation == "parent":
         assert parent is not None
         mean, std = parent.model.spec.mean, parent.model.spec.std
     else:
-        mean, std = channel_statistics(shards, run.rows)
+        mean, std = channel_statistics(shards, run.rows, grey=bool(config.grey))
     notes = {} if parent is None else parent.notes(shards.recipe)
     if config.labels is not None:
         notes["labels"] = f"{config.labels} of {shards.n('train')} training galaxies"
     spec = ModelSpec(
-        encoder=config.encoder,
+        encoder=start.encoder,
+        encoder_arguments=dict(arguments),
         stem_stride=config.stem_stride,
+        grey=bool(config.grey),
+        likelihood=config.likelihood,
         dropout=config.dropout,
+        samples=config.samples,
         concentrations=config.concentrations,
         trees=(SurveyTree(survey=shards.survey, tree=shards.tree.to_dict()),),
         recipe=shards.recipe,
@@ -388,12 +412,13 @@ def _new_model(run: _Run) -> Morphology:
         mean=mean,
         std=std,
         training_fingerprint=run.fingerprint,
+        training=config.model_dump(mode="json"),
         notes=notes,
     )
     low, high = config.concentrations
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = Morphology(spec)
+        model = Morphology(spec, start.weights)
         model.head.start_from(constant_dirichlet(run.votes, shards.tree, (low + 0.05, high - 1)))
     if parent is not None:
         model.encoder.load_state_dict(parent.model.encoder.state_dict())

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.stats import betabinom, dirichlet_multinomial
 
 from gzflow.errors import TrainingError
-from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
+from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll, multinomial_nll
 from gzflow.tree import DecisionTree, Question
 
 
@@ -180,3 +180,24 @@ def test_votes_on_check_boxes_are_beta_binomial() -> None:
     loss = dirichlet_multinomial_nll(torch.tensor(votes), torch.tensor(alpha, dtype=torch.float64), boxes)
     wanted = [-betabinom.logpmf(7, 10, 2, 5), -betabinom.logpmf(0, 10, 0.4, 30)]
     np.testing.assert_allclose(loss[0].numpy(), wanted, rtol=1e-10)
+
+
+def test_the_multinomial_loss_is_the_binomial_one_of_w20() -> None:
+    """Their loss leaves out the binomial coefficient, which does not depend on the network."""
+    k, n, share = torch.tensor([7.0, 0.0, 40.0]), torch.tensor([10.0, 5.0, 40.0]), torch.tensor([0.6, 0.01, 0.999])
+    share = share.double().requires_grad_()
+    theirs = -(k * torch.log(share + 1e-8) + (n - k) * torch.log(1 - share + 1e-8))
+    votes = torch.stack([k, n - k], 1)
+    ours = multinomial_nll(votes, 1e4 * torch.stack([share, 1 - share], 1), question(2))[:, 0]
+    coefficient = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    torch.testing.assert_close(ours + coefficient, theirs)
+    (mine,) = torch.autograd.grad(ours.sum(), share, retain_graph=True)
+    torch.testing.assert_close(mine, torch.autograd.grad(theirs.sum(), share)[0])
+
+
+def test_the_multinomial_loss_is_a_likelihood() -> None:
+    outcomes = [[a, b, 4 - a - b] for a in range(5) for b in range(5 - a)]
+    alpha = torch.tensor([[2.0, 3.0, 5.0]], dtype=torch.float64).expand(len(outcomes), -1)
+    total = torch.exp(-multinomial_nll(torch.tensor(outcomes), alpha, question(3))).sum()
+    assert float(total) == pytest.approx(1, abs=1e-6)
+    assert float(multinomial_nll(torch.zeros(1, 3), alpha[:1], question(3))) == 0

@@ -27,7 +27,7 @@ def test_options_are_read_as_a_user_writes_them() -> None:
 
 
 def test_all_that_is_wrong_with_options_is_said_at_once() -> None:
-    with pytest.raises(SettingsError, match=r"epochs: (.|\n)*encoderr: (.|\n)*--set epochs=20"):
+    with pytest.raises(SettingsError, match=r"epochs: (.|\n)*encoderr: (.|\n)*epochs = 20"):
         read_config(["epochs=0", "encoderr=resnet18"])
     with pytest.raises(SettingsError, match="'epochs' is not NAME=VALUE"):
         read_config(["epochs"])

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from gzflow.errors import PredictionError
-from gzflow.posterior import fractions, intervals, mixture_quantiles, variances
+from gzflow.posterior import (
+    count_variances,
+    expected_votes,
+    fractions,
+    intervals,
+    mixture_quantiles,
+    proportions_asked,
+    variances,
+)
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree(
@@ -131,3 +139,81 @@ def test_wrong_input_is_named(alpha: np.ndarray, said: str) -> None:
 def test_level_must_be_a_probability() -> None:
     with pytest.raises(PredictionError, match="level is 90"):
         intervals(one(1, 1, 1), TREE, 90)
+
+
+MANY_WAYS = DecisionTree(
+    (
+        Question("shape", ("round", "disk", "odd")),
+        Question("edge-on", ("yes", "no"), ("shape=disk",)),
+        Question("merging", ("yes", "no"), ("shape=round", "edge-on=yes", "edge-on=no")),
+        Question("bulge", ("big", "none"), ("edge-on=yes", "shape=odd")),
+    )
+)
+
+
+def walk(alpha: np.ndarray, tree: DecisionTree, n_volunteers: int, rng: np.random.Generator) -> np.ndarray:
+    """(n_answers,) votes of volunteers who walk the tree, all of them with a sample and fractions of their own."""
+    sample = rng.integers(len(alpha), size=n_volunteers)
+    given = np.zeros((n_volunteers, len(tree.answers)), bool)
+    for q in tree.topological:
+        asked = (
+            np.any([given[:, column] for _, column in tree.parents[q]], axis=0)
+            if tree.parents[q]
+            else np.ones(n_volunteers, bool)
+        )
+        part = tree.slices[q]
+        for s in range(len(alpha)):
+            who = np.flatnonzero(asked & (sample == s))
+            draws = rng.dirichlet(alpha[s, part], len(who))
+            answer = (draws.cumsum(1) < rng.random((len(who), 1))).sum(1)
+            given[who, part.start + np.minimum(answer, draws.shape[1] - 1)] = True
+    return given.sum(0)
+
+
+def test_shares_asked_and_votes_are_those_of_volunteers_who_walk_the_tree() -> None:
+    rng = np.random.default_rng(6)
+    # Samples that disagree: questions then go together, and products of means would be wrong.
+    alpha = np.array([[[1, 9, 0.5, 9, 1, 1, 4, 2, 6], [9, 1, 2, 1, 9, 5, 3, 1, 1], [4, 5, 1, 3, 1, 1, 2, 8, 1]]])
+    n = 400_000
+    votes = walk(alpha[0], MANY_WAYS, n, rng)
+    np.testing.assert_allclose(expected_votes(alpha, MANY_WAYS, 40)[0], 40 * votes / n, atol=40 * 0.004)
+    asked = np.add.reduceat(votes, [part.start for part in MANY_WAYS.slices]) / n
+    found = proportions_asked(alpha, MANY_WAYS)
+    np.testing.assert_allclose(found[0], asked, atol=0.004)
+    of_means = MANY_WAYS.proportion_asked(fractions(alpha, MANY_WAYS))
+    assert np.abs(of_means[0] - asked).max() > 0.05
+
+
+def test_one_sample_asks_the_product_of_its_fractions() -> None:
+    alpha = np.random.default_rng(7).uniform(1, 101, (9, 1, len(MANY_WAYS.answers)))
+    share = fractions(alpha, MANY_WAYS)
+    np.testing.assert_allclose(proportions_asked(alpha, MANY_WAYS), MANY_WAYS.proportion_asked(share))
+    votes = expected_votes(alpha, MANY_WAYS, 1)
+    np.testing.assert_allclose(votes[:, 3:5].sum(1), share[:, 1])
+    np.testing.assert_allclose(votes[:, :3], share[:, :3])
+
+
+@pytest.mark.parametrize("n_votes", [1, 5, 40])
+def test_count_variance_is_that_of_drawn_votes(n_votes: int) -> None:
+    rng = np.random.default_rng(8)
+    alpha = np.array([[[2.0, 5, 3, 1, 1], [30, 6, 4, 1, 1]]])
+    draws = np.concatenate([rng.dirichlet(one[:3], 200_000) for one in alpha[0]])
+    observed = rng.multinomial(n_votes, draws) / n_votes
+    found = count_variances(fractions(alpha, TREE), variances(alpha, TREE), n_votes)
+    np.testing.assert_allclose(found[0, :3], observed.var(0), rtol=0.02)
+
+
+def test_count_variance_of_one_dirichlet_has_its_closed_form() -> None:
+    alpha = one(2, 2, 4)
+    a, total, n = np.array([2.0, 2, 4]), 8.0, np.array([[3.0], [40.0]])
+    expected = a * (total - a) * (n + total) / (n * total**2 * (total + 1))
+    found = count_variances(fractions(alpha, TREE)[:, :3], variances(alpha, TREE)[:, :3], n)
+    np.testing.assert_allclose(found, expected)
+    assert np.isnan(count_variances(0.3, 0.01, 0))
+    np.testing.assert_allclose(count_variances(0.3, 0.01, 1e12), 0.01)
+
+
+@pytest.mark.parametrize("volunteers", [0, -3, np.nan, np.inf])
+def test_volunteers_are_somebody(volunteers: float) -> None:
+    with pytest.raises(PredictionError, match="volunteers"):
+        expected_votes(one(1, 1, 1), TREE, volunteers)

@@ -11,15 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gzflow import __version__
+from gzflow.dictionary import described
 from gzflow.durable import replacing
 from gzflow.errors import PredictionError
-from gzflow.posterior import fractions, intervals
+from gzflow.posterior import fractions, intervals, proportions_asked, variances
 from gzflow.prediction.predict import PredictionPart
 from gzflow.tree import DecisionTree
 
 LEVEL = 0.9
 MOST_GALAXIES = 10_000
 """In one part."""
+LAYOUT = 2
+"""Counts the changes of the columns: parts of two layouts do not go into one catalogue."""
 
 
 def part_table(
@@ -30,8 +33,9 @@ def part_table(
 ) -> pa.Table:
     """One row a galaxy: its id and position, and what volunteers would say.
 
-    For each answer ``{question}_{answer}_fraction``, ``_lower`` and ``_upper`` (the central 90 % of the mixture over
-    the samples); for each question ``{question}_proportion-asked``, the share of volunteers who would be asked it.
+    For each answer ``{question}_{answer}_fraction``, ``_std``, ``_lower`` and ``_upper``: mean, standard deviation and
+    the central 90 % of the mixture over the samples. For each question ``{question}_proportion-asked``, the share of
+    volunteers who would be asked it. Every column says what it is in its metadata.
 
     Parameters
     ----------
@@ -49,7 +53,8 @@ def part_table(
         raise PredictionError(f"a part of {n} galaxies", expected=f"{MOST_GALAXIES} at most", fix="use smaller shards")
     share = fractions(part.concentrations, tree)
     lower, upper = intervals(part.concentrations, tree, LEVEL)
-    asked = tree.proportion_asked(share)
+    std = np.sqrt(variances(part.concentrations, tree))
+    asked = proportions_asked(part.concentrations, tree)
     columns: dict[str, pa.Array] = {
         "id_str": pa.array(part.ids, pa.string()),
         "ra": pa.array(part.ra, pa.float64()),
@@ -59,6 +64,7 @@ def part_table(
         columns[f"{question.name}_proportion-asked"] = pa.array(asked[:, q].astype(np.float32))
         for column, a in zip(question.columns, range(*tree.slices[q].indices(len(tree.answers))), strict=True):
             columns[f"{column}_fraction"] = pa.array(share[:, a].astype(np.float32))
+            columns[f"{column}_std"] = pa.array(std[:, a].astype(np.float32))
             columns[f"{column}_lower"] = pa.array(lower[:, a].astype(np.float32))
             columns[f"{column}_upper"] = pa.array(upper[:, a].astype(np.float32))
             if keep_concentrations:
@@ -67,12 +73,15 @@ def part_table(
     if part.recipe_differences:
         columns["recipe_mismatch"] = pa.array(["; ".join(part.recipe_differences)] * n, pa.string())
     own = {
+        "layout": LAYOUT,
         "tree": json.dumps(tree.to_dict()),
         "n_samples": n_samples,
         "interval_level": LEVEL,
         "created_by": f"gzflow {__version__}",
     }
-    return pa.table(columns).replace_schema_metadata({key: str(value) for key, value in (own | dict(metadata)).items()})
+    table = pa.table(columns)
+    schema = table.schema.with_metadata({key: str(value) for key, value in (own | dict(metadata)).items()})
+    return table.cast(described(schema))
 
 
 def write_part(path: Path, table: pa.Table) -> None:

@@ -24,7 +24,7 @@ from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figu
 from gzflow.evaluation.ranking import top_galaxies
 from gzflow.lock import exclusive
 from gzflow.model.morphology import Morphology, read_spec
-from gzflow.prediction.export import part_table, write_part
+from gzflow.prediction.export import LAYOUT, part_table, write_part
 from gzflow.prediction.predict import Precision, Predictor
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST, ShardEntry
@@ -194,6 +194,7 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
         "seed": options.seed,
         "keep_concentrations": options.keep_concentrations,
         "precision": options.precision,
+        "layout": LAYOUT,
         "recipe_mismatch": "; ".join(differences),
     }
     digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()

@@ -16,7 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from gzflow.model.morphology import Morphology
-from gzflow.posterior import fractions, intervals
+from gzflow.posterior import fractions, intervals, proportions_asked, variances
 
 BATCH = 128
 
@@ -25,7 +25,7 @@ class ServedMorphology(PythonModel):
     """Images in, the catalogue's columns out.
 
     `predict` takes uint8 images (n, H, W, C) as a NumPy array, as a shard holds them, and returns one row a galaxy:
-    ``{question}_{answer}_fraction``, ``_lower`` and ``_upper`` (the central interval of `level`), and
+    ``{question}_{answer}_fraction``, ``_std``, ``_lower`` and ``_upper`` (the central interval of `level`), and
     ``{question}_proportion-asked``. Parameters: ``n_samples`` (20), ``seed`` (0) and ``level`` (0.9).
     """
 
@@ -52,12 +52,14 @@ class ServedMorphology(PythonModel):
         concentrations = np.concatenate(parts) if parts else np.ones((0, 1, len(tree.answers)), dtype=np.float32)
         mean = fractions(concentrations, tree)
         lower, upper = intervals(concentrations, tree, float(options["level"]))
-        asked = tree.proportion_asked(mean)
+        std = np.sqrt(variances(concentrations, tree))
+        asked = proportions_asked(concentrations, tree)
         columns = {}
         for q, (question, part) in enumerate(zip(tree.questions, tree.slices, strict=True)):
             for column in range(part.start, part.stop):
                 name = tree.answers[column]
                 columns[f"{name}_fraction"] = mean[:, column]
+                columns[f"{name}_std"] = std[:, column]
                 columns[f"{name}_lower"] = lower[:, column]
                 columns[f"{name}_upper"] = upper[:, column]
             columns[f"{question.name}_proportion-asked"] = asked[:, q]

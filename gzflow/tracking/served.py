@@ -20,7 +20,7 @@ def output_columns(tree: DecisionTree) -> tuple[str, ...]:
     """Columns of the served predictions, in order."""
     columns: list[str] = []
     for question in tree.questions:
-        columns += [f"{name}_{part}" for name in question.columns for part in ("fraction", "lower", "upper")]
+        columns += [f"{name}_{part}" for name in question.columns for part in ("fraction", "std", "lower", "upper")]
         columns.append(f"{question.name}_proportion-asked")
     return tuple(columns)
 

@@ -9,7 +9,7 @@ import pytest
 
 from gzflow import load_survey
 from gzflow.errors import PredictionError
-from gzflow.posterior import fractions, intervals
+from gzflow.posterior import fractions, intervals, proportions_asked, variances
 from gzflow.prediction.export import part_table, write_part
 from gzflow.prediction.predict import PredictionPart
 
@@ -28,8 +28,8 @@ def test_columns_are_named_by_question_and_answer(part: PredictionPart) -> None:
     names = set(table.column_names)
     assert {"id_str", "ra", "dec", "smooth-or-featured_proportion-asked"} <= names
     for answer in TREE.answers:
-        assert {f"{answer}_fraction", f"{answer}_lower", f"{answer}_upper"} <= names
-    assert len(names) == 3 + len(TREE.questions) + 3 * len(TREE.answers)
+        assert {f"{answer}_fraction", f"{answer}_std", f"{answer}_lower", f"{answer}_upper"} <= names
+    assert len(names) == 3 + len(TREE.questions) + 4 * len(TREE.answers)
 
 
 def test_values_are_those_of_the_posterior(part: PredictionPart) -> None:
@@ -40,7 +40,9 @@ def test_values_are_those_of_the_posterior(part: PredictionPart) -> None:
     np.testing.assert_allclose(table["bar_no_fraction"].to_numpy(), share[:, answer], rtol=1e-6)
     np.testing.assert_allclose(table["bar_no_lower"].to_numpy(), lower[:, answer], rtol=1e-6)
     np.testing.assert_allclose(table["bar_no_upper"].to_numpy(), upper[:, answer], rtol=1e-6)
-    asked = TREE.proportion_asked(share)
+    std = np.sqrt(variances(part.concentrations, TREE))
+    np.testing.assert_allclose(table["bar_no_std"].to_numpy(), std[:, answer], rtol=1e-6)
+    asked = proportions_asked(part.concentrations, TREE)
     np.testing.assert_allclose(table["bar_proportion-asked"].to_numpy(), asked[:, TREE.index("bar")], rtol=1e-6)
     assert (table["smooth-or-featured_proportion-asked"].to_numpy() == 1).all()
 
@@ -53,6 +55,13 @@ def test_metadata_says_what_the_numbers_are(part: PredictionPart, tmp_path: Path
     assert metadata[b"n_samples"] == b"4"
     assert metadata[b"interval_level"] == b"0.9"
     assert json.loads(metadata[b"tree"]) == TREE.to_dict()
+
+
+def test_every_column_says_what_it_is(part: PredictionPart, tmp_path: Path) -> None:
+    write_part(tmp_path / "part.parquet", part_table(part, TREE, {}, keep_concentrations=True))
+    schema = pq.read_schema(tmp_path / "part.parquet")
+    assert all(field.metadata[b"description"] for field in schema)
+    assert schema.field("ra").metadata[b"unit"] == b"deg"
 
 
 def test_concentrations_on_request(part: PredictionPart) -> None:

@@ -10,8 +10,9 @@ The rival opens each tile once too, has all positions turned into pixels in one 
 checks; what differs is how squares are cut, and for `ingest` one PNG file a galaxy. `by hand` is what tutorials show:
 Cutout2D with a SkyCoord and the WCS for every galaxy.
 
-For scale: Cutana's paper (arXiv 2511.04429) gives up to 2,264 cutouts a second on 4 workers, 566 a worker, for one
-band of Euclid; it says not at which size, so the rates here are given for several.
+For scale: Cutana (arXiv 2511.04429) is quoted with up to 2,264 cutouts a second on 4 workers, 566 a worker. What we
+know of it gives neither a cutout's size nor its bands, so the rates here are given for several: the last column is a
+scale, not a race.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -202,9 +203,10 @@ def _image_unit(content: bytes, what: str) -> tuple[int, dict[str, Any], int]:
     # Cutouts of Hubble mosaics keep their image in an extension, behind a first unit without data.
     while header.get("NAXIS") == 0 and data_start < len(content):
         unit, (header, data_start) = unit + 1, _fits_header(content, data_start, what)
-    if header.get("XTENSION", "IMAGE").strip() != "IMAGE":
+    kind = str(header.get("XTENSION", "IMAGE")).strip()
+    if kind != "IMAGE":
         raise NotAnImage(
-            f"the FITS file begins with a table ({header['XTENSION'].strip()})",
+            f"the FITS file begins with a table ({kind})",
             where=what,
             expected="an image, not compressed",
             fix="unpack it with funpack where it is an .fz file",
@@ -235,13 +237,14 @@ def _fits_pixels(content: bytes, unit: int, header: dict[str, Any], data_start: 
     try:
         axes = [int(header[f"NAXIS{axis}"]) for axis in range(1, int(header["NAXIS"]) + 1)]
         item = abs(int(header["BITPIX"])) // 8
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise NotAnImage(f"a FITS header without the image's shape: {error}", where=what) from error
     if len(axes) not in {2, 3} or min(axes) < 1:
         raise NotAnImage(f"a FITS file with axes {axes}", where=what, expected="2 or 3 axes")
-    if int(np.prod(axes, dtype=np.int64)) > MAX_PIXELS:
+    # By Python's integers: a header's axes may multiply to more than 64 bits hold, and wrap round to few.
+    if math.prod(axes) > MAX_PIXELS:
         raise WrongSize(f"the FITS image claims {axes} pixels", where=what, expected=f"at most {MAX_PIXELS:,}")
-    length = int(np.prod(axes, dtype=np.int64)) * item
+    length = math.prod(axes) * item
     declared = data_start + -(-length // FITS_BLOCK) * FITS_BLOCK
     if len(content) < declared or len(content) % FITS_BLOCK:
         raise TruncatedImage(
@@ -256,7 +259,7 @@ def _fits_pixels(content: bytes, unit: int, header: dict[str, Any], data_start: 
             with fits.open(BytesIO(content), memmap=False) as units:
                 data = units[unit].data
     # Whatever a damaged header makes of astropy, the image is of no use.
-    except (OSError, TypeError, ValueError, LookupError, AttributeError, fits.VerifyError) as error:
+    except (OSError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, fits.VerifyError) as error:
         raise TruncatedImage(f"the FITS file does not decode: {error}", where=what) from error
     if data is None:
         raise NotAnImage("a FITS file without an image", where=what)

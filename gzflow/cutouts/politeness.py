@@ -94,10 +94,10 @@ def retry_after(value: str | None, *, now: datetime | None = None) -> float | No
         return seconds if 0 <= seconds < float("inf") else None
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+    except (ValueError, OverflowError):  # the year 99999999999999999999 is not a ValueError
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def backoff(attempt: int, rng: random.Random, *, base_s: float = 1.0, cap_s: float = 30.0) -> float:

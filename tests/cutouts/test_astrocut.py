@@ -95,6 +95,8 @@ def test_json_with_a_message_is_no_coverage() -> None:
         interpreted(b"[1, 2]")
     with pytest.raises(NotAnImage, match="cannot be read"):
         interpreted(b'{"msg": "cut o')
+    with pytest.raises(NotAnImage, match="cannot be read"):
+        interpreted(b"[" * 100_000)
     with pytest.raises(NoCoverage, match="F850LP"):
         interpreted(packed({"hst_acs_f606w_drz.fits": GOOD["hst_acs_f606w_drz.fits"]}))
     with pytest.raises(NotAnImage, match="HTML"):

@@ -292,6 +292,24 @@ def test_damaged_fits_headers_raise_only_our_errors(
         assert check_fits(bytes(content), shape=None, what="a").pixels.ndim == 3
 
 
+@pytest.mark.parametrize("value", ["1E999", "99999999999999999999", "4294967296", "T", ""])
+@pytest.mark.parametrize("name", ["BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "XTENSION"])
+def test_senseless_fits_cards_raise_only_our_errors(name: str, value: str) -> None:
+    content = extension(np.ones((20, 20), np.float32))
+    at = content.rfind(f"{name:8}=".encode())
+    damaged = content[:at] + f"{name:8}= {value:>20}".ljust(80).encode() + content[at + 80 :]
+    with pytest.raises(CutoutError):
+        check_fits(damaged, shape=None, what="a")
+
+
+def test_axes_that_overflow_64_bits_are_too_many_pixels() -> None:
+    content = unit_bytes(fits.PrimaryHDU(np.ones((20, 20), np.float32)))
+    for axis in (1, 2):
+        content = content.replace(f"NAXIS{axis}  = {20:>20}".encode(), f"NAXIS{axis}  = {2**32:>20}".encode())
+    with pytest.raises(WrongSize, match="at most"):
+        check_fits(content, shape=None, what="a")
+
+
 def unit_bytes(unit: fits.PrimaryHDU) -> bytes:
     stream = BytesIO()
     unit.writeto(stream)

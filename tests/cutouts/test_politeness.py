@@ -127,6 +127,8 @@ def test_retry_after_as_a_date() -> None:
     assert retry_after(format_datetime(now + timedelta(seconds=90), usegmt=True), now=now) == 90
     assert retry_after(format_datetime(now - timedelta(seconds=90), usegmt=True), now=now) == 0
     assert retry_after("Sun, 22 Nov 2026 12:01:00 -0000", now=now) == 60
+    assert retry_after("Sun, 22 Nov 99999999999999999999 12:01:00 GMT") is None
+    assert retry_after("Sun, 22 Nov 2026 12:01:00 99999999999999999999999") is None
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32))

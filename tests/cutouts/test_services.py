@@ -139,6 +139,14 @@ def test_other_bands_than_asked_for_are_refused() -> None:
         interpreted(FITS, stream.getvalue())
 
 
+def test_a_field_of_whole_native_pixels_is_not_asked_for_with_one_more() -> None:
+    for pixels in range(16, 512):  # 48 * 0.396 / 0.396 is above 48 in floating point
+        spec = FITS.model_copy(
+            update={"options": {"format": "fits", "layer": "sdss", "bands": "gri"}, "pixels": pixels}
+        )
+        assert SERVICES["legacysurvey"].request(spec, 1, 2, 0.396).width == pixels
+
+
 @pytest.mark.parametrize(
     ("pixscale", "size", "asked"),
     [

@@ -25,19 +25,29 @@ def tile_files(folders: Sequence[Path], mosaic: Mosaic) -> dict[str, dict[str, P
     Raises
     ------
     SettingsError
-        All at once: something that is no folder, a band without any file, two files for one band of a tile.
+        All at once: something that is no folder, a folder that cannot be read, a band without any file, two files for
+        one band of a tile, one file for two bands.
     """
     problems = [f"{folder}: tiles are read from folders" for folder in folders if not folder.is_dir()]
     patterns = {band: matcher(pattern) for band, pattern in mosaic.bands.items()}
     found: dict[str, dict[str, Path]] = defaultdict(dict)
-    for folder in folders:
-        for relative in _walk(folder):
-            for band, pattern in patterns.items():
-                if match := pattern.fullmatch(relative):
-                    name = _name(match.groupdict())
-                    earlier = found[name].setdefault(band, folder / relative)
-                    if earlier != folder / relative:
-                        problems.append(f"tile {name}, band {band}: two files, {earlier} and {folder / relative}")
+    shared: dict[tuple[str, ...], Path] = {}
+    for folder in filter(Path.is_dir, folders):
+        for relative in _walk(folder, problems):
+            path = folder / relative
+            matches = {band: match for band, pattern in patterns.items() if (match := pattern.fullmatch(relative))}
+            if len(matches) > 1:
+                shared.setdefault(tuple(matches), path)
+            for band, match in matches.items():
+                name = _name(match.groupdict())
+                earlier = found[name].setdefault(band, path)
+                if earlier != path:
+                    problems.append(f"tile {name}, band {band}: two files, {earlier} and {path}")
+    problems += [
+        f"bands {', '.join(bands)}: one file for all of them, {path}; `hdu` is the same for all, so that each needs"
+        " its own file"
+        for bands, path in shared.items()
+    ]
     searched = ", ".join(map(str, folders))
     for band, pattern_text in mosaic.bands.items():
         if not any(band in files for files in found.values()):
@@ -52,9 +62,14 @@ def tile_files(folders: Sequence[Path], mosaic: Mosaic) -> dict[str, dict[str, P
     return {name: {band: found[name][band] for band in mosaic.bands if band in found[name]} for name in sorted(found)}
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Paths of all files, relative to `folder`, with ``/`` between parts."""
-    for where, inside, names in os.walk(folder):
+def _walk(folder: Path, problems: list[str]) -> Iterator[str]:
+    """Paths of all files, relative to `folder`, with ``/`` between parts; folders that cannot be read are problems."""
+
+    def unreadable(error: OSError) -> None:
+        # Passed over, its galaxies would be said to lie on no tile.
+        problems.append(f"{error.filename}: this folder cannot be read: {error.strerror}")
+
+    for where, inside, names in os.walk(folder, onerror=unreadable):
         inside.sort()
         below = Path(where).relative_to(folder)
         for name in sorted(names):

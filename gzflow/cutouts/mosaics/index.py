@@ -21,7 +21,7 @@ from gzflow.surveys.mosaic import Mosaic
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 NOWHERE = -1
 _PAGE = 500_000
 _WIDE = 0.2
@@ -56,11 +56,14 @@ class TileIndex:
         Sorted by name.
     bands
         All that a complete tile has.
+    hdu
+        The unit that was asked for when the headers were read.
     """
 
-    def __init__(self, tiles: Sequence[Tile], bands: Sequence[str]) -> None:
+    def __init__(self, tiles: Sequence[Tile], bands: Sequence[str], hdu: int | str | None = None) -> None:
         self.tiles = tuple(tiles)
         self.bands = tuple(bands)
+        self.hdu = hdu
         self._centres = np.array([tile.centre for tile in self.tiles], np.float64).reshape(-1, 3)
         self._radii = np.array([tile.radius for tile in self.tiles], np.float64)
 
@@ -68,17 +71,19 @@ class TileIndex:
     def build(cls, folders: Sequence[Path], mosaic: Mosaic, earlier: TileIndex | None = None) -> Self:
         """The index of all tiles in the folders; headers that `earlier` knows and that did not change are not read.
 
+        Those of another unit are no use, though the files are the same.
+
         Raises
         ------
         SettingsError
             Bands without files, files that are no image with a WCS, bands on different grids: all at once.
         """
-        known = {tile.name: tile for tile in earlier.tiles} if earlier else {}
+        known = {tile.name: tile for tile in earlier.tiles} if earlier and earlier.hdu == mosaic.hdu else {}
         tiles, problems = [], []
         found = tile_files(folders, mosaic)
         for name, paths in found.items():
             tile = known.get(name)
-            if tile is None or not _unchanged(tile, paths, mosaic.hdu):
+            if tile is None or not _unchanged(tile, paths):
                 try:
                     tile = read_tile(name, paths, mosaic.hdu)
                 except UnusableTile as error:
@@ -94,11 +99,12 @@ class TileIndex:
             )
         incomplete = sum(len(tile.files) < len(mosaic.bands) for tile in tiles)
         log.info("%d tiles of %d bands, %d of them lack a band", len(tiles), len(mosaic.bands), incomplete)
-        return cls(tiles, tuple(mosaic.bands))
+        return cls(tiles, tuple(mosaic.bands), mosaic.hdu)
 
     def save(self, path: Path) -> None:
         """Write the index, whole or not at all; one that is there and the same is left as it is."""
-        document = {"format": FORMAT, "bands": self.bands, "tiles": [tile.to_dict() for tile in self.tiles]}
+        tiles = [tile.to_dict() for tile in self.tiles]
+        document = {"format": FORMAT, "bands": self.bands, "hdu": self.hdu, "tiles": tiles}
         content = json.dumps(document, separators=(",", ":")).encode()
         if not path.exists() or path.read_bytes() != content:
             write_bytes(path, content)
@@ -110,9 +116,9 @@ class TileIndex:
             document = json.loads(path.read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        if document.get("format") != FORMAT:
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
             return None
-        return cls([Tile.from_dict(plain) for plain in document["tiles"]], document["bands"])
+        return cls([Tile.from_dict(plain) for plain in document["tiles"]], document["bands"], document["hdu"])
 
     def locate(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> Places:
         """The best tile for each position.
@@ -173,12 +179,13 @@ class TileIndex:
         return [(number, rows) for number, rows in sorted(near, key=lambda entry: entry[0]) if len(rows)]
 
 
-def _unchanged(tile: Tile, paths: dict[str, Path], hdu: int | str | None) -> bool:
+def _unchanged(tile: Tile, paths: dict[str, Path]) -> bool:
     if {band: file.path for band, file in tile.files.items()} != {band: str(path) for band, path in paths.items()}:
         return False
-    if isinstance(hdu, int) and any(file.hdu != hdu for file in tile.files.values()):
+    try:
+        status = {band: path.stat() for band, path in paths.items()}
+    except OSError:  # a link whose file is gone: reading it says so
         return False
-    status = {band: path.stat() for band, path in paths.items()}
     return all(
         (status[band].st_size, status[band].st_mtime_ns) == (file.size, file.mtime_ns)
         for band, file in tile.files.items()

@@ -60,8 +60,12 @@ def picture_on_tile(
     BadPixels
         A fifth of a band or more is zero, NaN or off the tile, or the band is absent.
     BlankImage, WrongSize
-        One colour only; larger than `MAX_SIDE`.
+        One colour only; larger than `MAX_SIDE`, or of no size.
     """
+    if not pixscale > 0:
+        raise WrongSize(
+            f"the pixel scale is {pixscale:g} arcsec", where=what, expected="more than 0", fix="correct the catalog"
+        )
     side = native_side(pixels, pixscale, tile.scale)
     if side > MAX_SIDE:
         raise WrongSize(

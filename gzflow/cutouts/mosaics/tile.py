@@ -164,10 +164,16 @@ def _read_header(path: Path, wanted: int | str | None) -> tuple[int, tuple[int, 
             cards = "".join(str(card) for card in header.cards if _WCS_CARD.fullmatch(card.keyword))
             shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
         wcs = WCS(fits.Header.fromstring(cards))
+        if wcs.has_celestial:
+            wcs_to_celestial_frame(wcs)
+    except (FileNotFoundError, PermissionError) as error:
+        raise UnusableTile(f"{path}: cannot be opened: {error.strerror}") from error
     except (OSError, KeyError, IndexError, TypeError, EOFError, zlib.error, fits.VerifyError) as error:
         raise UnusableTile(f"{path}: not a FITS image: {error}") from error
-    except ValueError as error:  # wcslib's errors are among them
-        raise error if isinstance(error, UnusableTile) else UnusableTile(f"{path}: {error}") from error
+    except UnusableTile:
+        raise
+    except ValueError as error:  # wcslib's errors are among them: the last line is the one that says what
+        raise UnusableTile(f"{path}: {str(error).strip().splitlines()[-1]}") from error
     if not wcs.has_celestial:
         raise UnusableTile(f"{path}: unit {number} has no celestial WCS")
     return number, shape, cards
@@ -175,8 +181,12 @@ def _read_header(path: Path, wanted: int | str | None) -> tuple[int, tuple[int, 
 
 def _image_unit(path: Path, units: fits.HDUList, wanted: int | str | None) -> tuple[int, Any]:
     if wanted is not None:
-        number = units.index_of(wanted)
-        unit = units[number]
+        try:
+            number = units.index_of(wanted)
+            unit = units[number]
+        except (KeyError, IndexError) as error:
+            there = ", ".join(f"{at} {unit.name}".strip() for at, unit in enumerate(units))
+            raise UnusableTile(f"{path}: has no unit {wanted} (it has {there})") from error
         if not unit.is_image or unit.header.get("NAXIS") != 2:
             raise UnusableTile(f"{path}: unit {wanted} is no image with two axes")
         return number, unit

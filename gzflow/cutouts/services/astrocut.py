@@ -112,7 +112,7 @@ class HapCut(Astrocut):
 def _message(request: Request, reply: Reply) -> NoCoverage | NotAnImage:
     try:
         said = json.loads(reply.content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return NotAnImage(f"JSON that cannot be read: {error}", where=request.where, expected="a ZIP of FITS files")
     if isinstance(said, dict) and "msg" in said:
         return NoCoverage(f"the service has no images of this place: {said['msg']}", where=request.where)

@@ -67,7 +67,7 @@ class LegacySurvey(Service):
         if kind == "fits":
             extent = spec.pixels * pixscale
             grain = _NATIVE.get(_layer(spec), _NATIVE_ELSEWHERE)
-            native = math.ceil(extent / grain)
+            native = math.ceil(round(extent / grain, 6))  # 48 pixels of the grain are 48, not 49 for a rounding error
             size, scale = (native, grain) if native < _LARGEST_NATIVE else (_LARGEST_NATIVE, extent / _LARGEST_NATIVE)
         base = (spec.url or "https://www.legacysurvey.org").rstrip("/").removesuffix("/viewer")
         params = {

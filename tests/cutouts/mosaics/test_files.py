@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,28 @@ def test_two_files_for_one_band_of_a_tile_and_a_missing_folder_are_said_together
         tile_files([tmp_path, tmp_path / "absent"], mosaic(g="{tile}-g.fits"))
     assert len(caught.value.problems) == 2
     assert "two files" in str(caught.value)
+
+
+def test_one_file_for_two_bands_is_refused_once(tmp_path):
+    """All bands have one unit number, so that both would be the same pixels."""
+    touch(tmp_path, "a.fits", "b.fits")
+    with pytest.raises(SettingsError) as caught:
+        tile_files([tmp_path], mosaic(g="{tile}.fits", r="{tile}.fits"))
+    assert len(caught.value.problems) == 1
+    assert "bands g, r: one file for all of them" in caught.value.problems[0]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path):
+    touch(tmp_path, "a-g.fits")
+    # Too deep for the system to list, also by the superuser, who may read everything else.
+    inner = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(18):
+        os.mkdir("d" * 250, dir_fd=inner)
+        outer, inner = inner, os.open("d" * 250, os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    with pytest.raises(SettingsError, match="this folder cannot be read: File name too long"):
+        tile_files([tmp_path], mosaic(g="{tile}-g.fits"))
 
 
 TOML = """

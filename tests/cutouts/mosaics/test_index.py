@@ -116,6 +116,8 @@ def test_an_index_is_written_and_read_back(index, tmp_path):
     assert file.stat().st_mtime_ns == status.st_mtime_ns, "the same index was written again"
     file.write_text("{")
     assert TileIndex.load(file) is None
+    file.write_text("[]")
+    assert TileIndex.load(file) is None
     file.write_text('{"format": 99}')
     assert TileIndex.load(file) is None
     assert TileIndex.load(tmp_path / "absent") is None
@@ -137,6 +139,30 @@ def test_a_header_is_read_once_unless_its_file_changes(tmp_path):
     assert TileIndex.build([tmp_path], MOSAIC, first).locate(np.array([20.0]), np.array([0.0])).tile[0] == 0
 
 
+def test_another_unit_of_the_same_files_is_read_anew(tmp_path):
+    header = tile_wcs(10.0, 0.0, SIDE, SCALE).to_header()
+    units = [fits.ImageHDU(np.full((SIDE, SIDE), k, np.float32), header, name=name) for k, name in enumerate("AB")]
+    fits.HDUList([fits.PrimaryHDU(), *units]).writeto(tmp_path / "t.fits")
+    index: TileIndex | None = None
+    for hdu, number in (("A", 1), ("B", 2), (None, 1), (2, 2), ("A", 1)):
+        mosaic = Mosaic(bands={"g": "{tile}.fits"}, hdu=hdu, pixels=16, pixscale=1.0)
+        index = TileIndex.build([tmp_path], mosaic, index)
+        assert index.tiles[0].files["g"].hdu == number
+        index.save(tmp_path / "index.json")
+        index = TileIndex.load(tmp_path / "index.json")
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    make(tmp_path, "a", 10.0, 0.0)
+    target = (tmp_path / "a-g.fits").rename(tmp_path / "elsewhere")
+    (tmp_path / "a-g.fits").symlink_to(target)
+    first = TileIndex.build([tmp_path], MOSAIC)
+    target.unlink()
+    for earlier in (None, first):
+        with pytest.raises(SettingsError, match=r"a-g\.fits: cannot be opened: No such file"):
+            TileIndex.build([tmp_path], MOSAIC, earlier)
+
+
 def odd_cases(folder: Path) -> dict[str, Path]:
     wcs = tile_wcs(10.0, 0.0, SIDE, SCALE)
     pixels = np.ones((SIDE, SIDE), np.float32)
@@ -146,11 +172,13 @@ def odd_cases(folder: Path) -> dict[str, Path]:
     fits.writeto(folder / "cube.fits", np.ones((3, 4, 5), np.float32), header)
     fits.writeto(folder / "plain.fits", pixels)
     fits.PrimaryHDU().writeto(folder / "nothing.fits")
+    fits.writeto(folder / "frame.fits", pixels, fits.Header({**header, "RADESYS": "FOO"}))
+    fits.writeto(folder / "singular.fits", pixels, fits.Header({**header, "CDELT1": 0.0}))
     header["CPDIS1"] = "LOOKUP"
     fits.writeto(folder / "lookup.fits", pixels, header)
     whole = write_tile(folder / "whole.fits", pixels, wcs)
     (folder / "half.fits").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    names = ("text", "empty", "cube", "plain", "nothing", "lookup", "half")
+    names = ("frame", "singular", "text", "empty", "cube", "plain", "nothing", "lookup", "half")
     return {name: folder / f"{name}.fits" for name in names}
 
 
@@ -159,6 +187,7 @@ def test_what_cannot_be_a_tile_is_named(tmp_path):
         with pytest.raises(UnusableTile) as caught:
             read_tile("t", {"g": path}, None)
         assert str(path) in str(caught.value), name
+        assert "\n" not in str(caught.value), name
 
 
 def test_the_unit_is_chosen_by_number_or_name_or_is_the_first_image(tmp_path):
@@ -173,8 +202,9 @@ def test_the_unit_is_chosen_by_number_or_name_or_is_the_first_image(tmp_path):
         assert tile.scale == pytest.approx(SCALE)
     with pytest.raises(UnusableTile, match="no celestial WCS"):
         read_tile("t", {"g": path}, None)
-    with pytest.raises(UnusableTile):
-        read_tile("t", {"g": path}, "WHT")
+    for hdu in (7, "WHT"):
+        with pytest.raises(UnusableTile, match=r"has no unit .* 1 MASK, 2 SCI"):
+            read_tile("t", {"g": path}, hdu)
     with pytest.raises(UnusableTile, match="two axes"):
         read_tile("t", {"g": path}, 0)
 

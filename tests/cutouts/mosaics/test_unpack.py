@@ -140,3 +140,6 @@ def test_what_is_no_picture_is_said(tile):
         picture([np.ones_like(PIXELS)] * 3, tile)
     with pytest.raises(WrongSize, match="galaxy 7"):
         picture([PIXELS] * 3, tile, pixscale=1000.0)
+    for nothing in (0.0, -0.3):
+        with pytest.raises(WrongSize, match="the pixel scale is"):
+            picture([PIXELS] * 3, tile, pixscale=nothing)

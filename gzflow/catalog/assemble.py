@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,8 @@ class Assembly:
     names
         All columns of the slices; those of tables that were not given are NULL.
     notes
-        Which columns these are, and which others the table may lack and does.
+        Which columns these are, which others the table may lack and does, and what the survey says of columns that it
+        does not read.
 
     Raises
     ------
@@ -74,8 +75,8 @@ class Assembly:
         absent = [join.table for join in survey.catalog.join if join.table not in joins]
         notes = [f"table {' and '.join(absent)} was not given: no {', '.join(awaited)}"] if awaited else []
         notes += [f"the table has no {', '.join(lacking)}"] if lacking else []
-        self.notes = tuple(notes)
         self.names = tuple(name for table in places.values() for name in table) + self._empty
+        self.notes = (*notes, *_idle(survey, self.names))
 
     def batches(self, rows: int, only: Collection[str] | None = None) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
         """At most `rows` rows at a time, ids and other text as written; and how many have no partner in which table.
@@ -146,6 +147,14 @@ def _places(
 def _other_survey(present: list[str]) -> str:
     known = recognised(present)
     return f"the table has all columns of survey {known[0]}: name that one" if known else ""
+
+
+def _idle(survey: Survey, read: Sequence[str]) -> list[str]:
+    """Entries of ``[catalog] missing`` without effect: slips of the pen, or inherited from a survey that reads more."""
+    idle = [name for name in survey.catalog.missing if name != "*" and name not in read]
+    return [
+        f"[catalog] missing names {name!r}, which the survey does not read{near_matches(name, read)}" for name in idle
+    ]
 
 
 def _refuse_unknown(survey: Survey, joins: Mapping[str, Path]) -> None:

@@ -47,8 +47,9 @@ def resolve(wanted: Iterable[str], present: Collection[str]) -> dict[str, str]:
 
 
 def near_matches(name: str, present: Collection[str]) -> str:
-    """``" (did you mean a, b?)"``, or nothing."""
-    near = get_close_matches(name, present, n=3, cutoff=0.8)
+    """``" (did you mean a, b?)"``, or nothing; upper and lower case are alike."""
+    folded = {other.casefold(): other for other in present}
+    near = [folded[match] for match in get_close_matches(name.casefold(), folded, n=3, cutoff=0.8)]
     return f" (did you mean {', '.join(near)}?)" if near else ""
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -226,10 +226,15 @@ class Survey(_Section):
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of everything in the TOML that decides the data."""
-        # Without tiles the table is left out, so that data of before it existed keep their fingerprint.
-        leave_out: dict[str, bool | set[str]] = {"about": True, "cutout": set(MANNERS)}
-        leave_out |= {} if self.mosaic else {"mosaic": True}
-        text = json.dumps(self.model_dump(mode="json", exclude=leave_out), sort_keys=True)
+        data: dict[str, Any] = self.model_dump(mode="json", exclude={"about": True, "cutout": set(MANNERS)})
+        # Keys that came later count once they say something: data of before them keep their fingerprint.
+        catalog, votes = data["catalog"], data["catalog"]["votes"] or {}
+        later = [(data, "mosaic"), (catalog, "missing"), (catalog, "carry_if_present")]
+        later += [(votes, "cumulative"), (votes, "volunteers"), *((entry, "rescaled") for entry in data["question"])]
+        for section, key in later:
+            if not section.get(key):
+                section.pop(key, None)
+        text = json.dumps(data, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

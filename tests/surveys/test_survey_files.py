@@ -204,6 +204,15 @@ def test_surveys_that_extend_each_other_are_refused(tmp_path: Path) -> None:
         load_survey(one)
 
 
+def test_keys_that_came_later_leave_the_fingerprint_of_older_surveys_alone(tmp_path: Path) -> None:
+    """This one was computed before there were `missing`, `carry_if_present`, cumulative votes and mosaics."""
+    plain = load_survey(written(tmp_path, RINGS))
+    assert plain.fingerprint == "12fa5c3d75dd0ee7"
+    for more in ("missing = { z = 999.0 }", 'carry_if_present = ["z"]'):
+        text = RINGS.replace('image = "file"', f'image = "file"\n{more}')
+        assert load_survey(written(tmp_path, text)).fingerprint != plain.fingerprint
+
+
 def test_the_fingerprint_ignores_words_and_sees_data(tmp_path: Path) -> None:
     plain = load_survey(written(tmp_path, RINGS))
     worded = load_survey(written(tmp_path, RINGS.replace('name = "rings"', 'name = "rings"\ntitle = "Rings"')))

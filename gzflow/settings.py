@@ -101,6 +101,11 @@ class Settings:
         """Catalogs and TOMLs of simulated skies, one folder a survey."""
         return self.home / "simulated"
 
+    @property
+    def reading(self) -> Path:
+        """Rows of a catalog that is being read, until all of it is known to be sound."""
+        return self.home / "reading"
+
     def cutouts(self, survey: str) -> Path:
         """Images fetched from services."""
         return self.home / "cutouts" / survey

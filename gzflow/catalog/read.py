@@ -153,6 +153,7 @@ def spool_catalog(
     survey: Survey,
     path: Path,
     *,
+    folder: Path,
     joins: Mapping[str, Path] | None = None,
     mapping: Path | None = None,
     rows: int | None = None,
@@ -161,9 +162,14 @@ def spool_catalog(
 
     Nothing is given back before the whole file was read and judged. Joined tables and the mapping are held in memory;
     so are the wanted columns of a VOTable.
+
+    Parameters
+    ----------
+    folder
+        Where the rows wait, in a folder of their own.
     """
     tally, reading = _reading(survey, path, joins or {}, mapping, rows)
-    spool = CatalogSpool(CatalogFile.of(path))
+    spool = CatalogSpool(CatalogFile.of(path), folder)
     try:
         for part in reading:
             spool.put(part)

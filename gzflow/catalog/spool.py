@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ import polars as pl
 
 from gzflow.catalog.catalog_file import CatalogFile
 from gzflow.catalog.failure import Failure
+from gzflow.catalog.own_folder import own_folder
 from gzflow.catalog.part import MISSING_ID, CatalogPart
 from gzflow.catalog.tally import Tally
 from gzflow.errors import DiskError
@@ -22,7 +23,14 @@ _FAILURES = {"id_str": pl.String, "stage": pl.String, "reason": pl.String, "deta
 
 
 class CatalogSpool:
-    """Parts of one catalog file in a temporary folder, gone when it closes; a context manager.
+    """Parts of one catalog file in a folder of their own, gone when it closes; a context manager.
+
+    Parameters
+    ----------
+    source
+        The file.
+    parent
+        Where that folder is made. What killed processes left there is removed.
 
     Attributes
     ----------
@@ -34,12 +42,13 @@ class CatalogSpool:
         As in `gzflow.catalog.read.CatalogTable`.
     """
 
-    def __init__(self, source: CatalogFile) -> None:
+    def __init__(self, source: CatalogFile, parent: Path) -> None:
         self.source = source
         self.n_read = self.n_filtered = self.n_failed = self.n_galaxies = self._n = 0
         self.rounding_residual = 0.0
         self.notes: tuple[str, ...] = ()
-        self._folder = tempfile.TemporaryDirectory(prefix="gzflow-catalog-")
+        self._open = ExitStack()
+        self._folder = self._open.enter_context(own_folder(parent, f"reading {source.path}"))
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +60,7 @@ class CatalogSpool:
 
     def close(self) -> None:
         """Remove the folder."""
-        self._folder.cleanup()
+        self._open.close()
 
     def put(self, part: CatalogPart) -> None:
         """Keep one more part."""
@@ -70,10 +79,10 @@ class CatalogSpool:
         except OSError as error:
             raise DiskError(
                 "the catalog's rows cannot wait on disk until all of them are read",
-                where=self._folder.name,
+                where=str(self._folder),
                 problems=[error.strerror or str(error)],
                 expected="room for a copy of the columns that the survey needs",
-                fix="make room there, or name a larger folder in TMPDIR; then run the same command again",
+                fix="make room there, or name a folder with more room in GZFLOW_HOME; then run the same command again",
             ) from error
 
     def close_books(self, tally: Tally) -> None:
@@ -115,4 +124,4 @@ class CatalogSpool:
             )
 
     def _file(self, what: str, part: int) -> Path:
-        return Path(self._folder.name) / f"{what}-{part:05d}.parquet"
+        return self._folder / f"{what}-{part:05d}.parquet"

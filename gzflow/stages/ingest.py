@@ -217,6 +217,7 @@ def read(source: IngestSource, settings: Settings) -> Counts:
     table = spool_catalog(
         survey,
         Path(source.catalog),
+        folder=settings.reading,
         joins={name: Path(path) for name, path in source.joins.items()},
         mapping=Path(source.mapping) if source.mapping else None,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -68,7 +68,7 @@ def test_parts_of_any_size_make_the_same_catalog(
     path = table(*sound, *odd, name=name)
     whole = read_catalog(chosen, path)
     assert same(read_catalog(chosen, path, rows=step), whole)
-    with spool_catalog(chosen, path, rows=step) as spool:
+    with spool_catalog(chosen, path, folder=path.parent / "waiting", rows=step) as spool:
         parts = list(spool.parts())
         assert pl.concat([galaxies for galaxies, _ in parts]).sort("id_str").equals(whole.galaxies.sort("id_str"))
         assert pl.concat([votes for _, votes in parts]).sort("id_str").equals(whole.votes.sort("id_str"))
@@ -107,14 +107,14 @@ def test_an_id_that_stands_in_two_parts_is_found(
     if first == second:
         assert len(read_catalog(survey(), path, rows=step).galaxies) == 31
         return
-    for reader in (read_catalog, spool_catalog):
+    for reader in (read_catalog, partial(spool_catalog, folder=path.parent)):
         with pytest.raises(DuplicateIds, match="1 ids stand in more than one row"):
             reader(survey(), path, rows=step)
 
 
 def test_an_unusable_row_has_its_id_all_the_same(survey: Make, row: Row, table: Table) -> None:
     path = table(row("a"), row("b"), row("a", dec=99))
-    with pytest.raises(DuplicateIds), spool_catalog(survey(), path, rows=1):
+    with pytest.raises(DuplicateIds), spool_catalog(survey(), path, folder=path.parent, rows=1):
         pass
 
 
@@ -169,18 +169,38 @@ def test_a_full_disk_is_said_with_the_folder(
         return Path("/dev/full")
 
     monkeypatch.setattr(CatalogSpool, "_file", fill)
-    with pytest.raises(DiskError, match="cannot wait on disk") as caught, spool_catalog(survey(), path):
+    with (
+        pytest.raises(DiskError, match="cannot wait on disk") as caught,
+        spool_catalog(survey(), path, folder=path.parent),
+    ):
         pass
     assert "No space left on device" in str(caught.value)
-    assert "TMPDIR" in str(caught.value)
+    assert "GZFLOW_HOME" in str(caught.value)
 
 
-def test_the_waiting_rows_leave_with_the_reader(
-    survey: Make, row: Row, table: Table, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with spool_catalog(survey(), table(row("a"))):
-        assert len(list(tmp_path.glob("gzflow-catalog-*"))) == 1
+def test_the_waiting_rows_leave_with_the_reader(survey: Make, row: Row, table: Table, tmp_path: Path) -> None:
+    waiting = tmp_path / "waiting"
+    with spool_catalog(survey(), table(row("a")), folder=waiting):
+        assert len(list(waiting.glob("rows-*"))) == 1
     with pytest.raises(DuplicateIds):
-        spool_catalog(survey(), table(row("a"), row("a")))
-    assert not list(tmp_path.glob("gzflow-catalog-*"))
+        spool_catalog(survey(), table(row("a"), row("a")), folder=waiting)
+    assert not list(waiting.glob("rows-*"))
+
+
+def test_what_a_killed_reader_left_is_removed_and_no_running_readers_rows(
+    survey: Make, row: Row, table: Table, tmp_path: Path
+) -> None:
+    waiting, path = tmp_path / "waiting", table(row("a"))
+    (waiting / "rows-killed").mkdir(parents=True)
+    (waiting / "rows-killed" / "galaxies-00000.parquet").write_bytes(b"half")
+    with spool_catalog(survey(), path, folder=waiting) as first:
+        assert not (waiting / "rows-killed").exists()
+        with spool_catalog(survey(), path, folder=waiting):
+            assert len(list(waiting.glob("rows-*"))) == 2
+        assert len(list(first.parts())) == 1
+
+
+def test_a_missing_value_of_a_column_that_is_not_read_is_said(survey: Make, row: Row, table: Table) -> None:
+    chosen = survey((POSITION, POSITION + '\ncarry = ["Z_BEST"]\nmissing = { z_best = 999.0, "*" = -9.0 }'))
+    found = read_catalog(chosen, table(row("a", Z_BEST=999.0)))
+    assert found.notes == ("[catalog] missing names 'z_best', which the survey does not read (did you mean Z_BEST?)",)

@@ -279,7 +279,7 @@ def test_a_large_catalog_comes_in_parts(store: CatalogStore, survey: Make, row: 
     path = table(*rows, row("g000", sample=1), name="t.csv")  # the filter leaves out the other g000
     whole = read_catalog(chosen, path)
     for _ in range(2):
-        with spool_catalog(chosen, path, rows=17) as spool:
+        with spool_catalog(chosen, path, folder=path.parent, rows=17) as spool:
             assert store.upsert_catalog(chosen, spool) == 0
         assert store.galaxies("bars").equals(whole.galaxies.sort("id_str"))
         assert store.votes(chosen).equals(whole.votes.sort("id_str"))

@@ -54,11 +54,11 @@ class FitsTable:
         if not self.path.name.lower().endswith(".gz"):
             yield self.path
             return
-        with tempfile.NamedTemporaryFile(prefix="gzflow-", suffix=".fits") as copy:
+        with tempfile.TemporaryFile() as copy:  # it has no name, so that nothing is left by kill -9
             with gzip.open(self.path) as packed:
                 shutil.copyfileobj(packed, copy, 2**20)
             copy.flush()
-            yield Path(copy.name)
+            yield Path(f"/dev/fd/{copy.fileno()}")
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[Any]:

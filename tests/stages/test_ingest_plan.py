@@ -124,11 +124,13 @@ def test_without_a_sample_no_request_is_sent(source, services, settings: Setting
 
 
 def test_the_surveys_rate_holds_a_fast_service_back(survey, services, settings: Settings, tmp_path: Path):
-    files = survey.write(tmp_path / "slow", services.url, rate=40.0)
-    found = forecast(ingest.IngestSource(str(files.toml), str(files.catalog)), settings)
-    assert found.held_back
-    assert found.galaxies_per_s == pytest.approx(40)
-    assert found.images_s == pytest.approx(found.to_do / 40)
+    """A busy machine may be slower than the rate while the sample is taken, so one of three tries must hold."""
+    files = survey.write(tmp_path / "slow", services.url, rate=10.0)
+    source = ingest.IngestSource(str(files.toml), str(files.catalog))
+    found = next((f for _ in range(3) if (f := forecast(source, settings, sample=15)).held_back), None)
+    assert found is not None
+    assert found.galaxies_per_s == pytest.approx(10)
+    assert found.images_s == pytest.approx(found.to_do / 10)
 
 
 def test_repetitions_count_as_requests(source, services, settings: Settings):

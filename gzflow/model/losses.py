@@ -137,6 +137,22 @@ def constant_dirichlet(
     return np.concatenate([_fit_question(counts[:, part], bounds) for part in tree.slices])
 
 
+def unidentified(votes: ArrayLike, tree: DecisionTree) -> tuple[str, ...]:
+    """Questions that were asked, of no galaxy more than once: their votes say nothing about concentrations.
+
+    One vote is as likely under any concentrations of the same fractions, so how much galaxies that look alike differ
+    cannot be learnt: whatever a head says of it is where it started. Fractions are learnt as ever.
+
+    Parameters
+    ----------
+    votes
+        (n, n_answers) counts of the training galaxies.
+    """
+    counts = np.asarray(votes)
+    most = [counts[:, part].sum(1).max(initial=0) for part in tree.slices]
+    return tuple(question.name for question, n in zip(tree.questions, most, strict=True) if n == 1)
+
+
 def _fit_question(counts: NDArray[np.int64], bounds: tuple[float, float]) -> NDArray[np.float64]:
     asked = counts.sum(1)
     counts, asked = counts[asked > 0], asked[asked > 0]

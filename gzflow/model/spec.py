@@ -73,6 +73,8 @@ class ModelSpec(BaseModel):
         (image - mean) / std goes in.
     training
         The configuration that it was trained with, nothing left to "auto".
+    unidentified
+        Questions whose votes could not say how wide their intervals are, see `gzflow.model.losses.unidentified`.
     training_fingerprint
         Of the shards and the configuration; None for a model that was never trained.
     notes
@@ -97,6 +99,7 @@ class ModelSpec(BaseModel):
     input_pixels: Annotated[int, Field(ge=16)]
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
+    unidentified: tuple[str, ...] = ()
     training_fingerprint: str | None = None
     training: dict[str, Any] = {}
     notes: dict[str, str] = {}
@@ -108,6 +111,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"input_pixels {self.input_pixels} is more than the {self.recipe.pixels} px of the images")
         if not len(self.mean) == len(self.std) == self.n_channels:
             raise ValueError(f"mean and std need {self.n_channels} numbers each, one a channel")
+        if unknown := set(self.unidentified) - {question.name for question in self.tree.questions}:
+            raise ValueError(f"unidentified names no question: {', '.join(sorted(unknown))}")
         if self.concentrations[0] >= self.concentrations[1]:
             raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
         return self

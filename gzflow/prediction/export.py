@@ -46,6 +46,9 @@ def part_table(
 
     Notes
     -----
+    Questions that the model learnt from one vote a galaxy have NaN for `_std`, `_lower` and `_upper`, and are named in
+    the metadata (``intervals_withheld``): see `gzflow.model.losses.unidentified`.
+
     A galaxy whose images differ from the model's says how, in ``recipe_mismatch``; there is no such column otherwise.
     """
     n, n_samples, _ = part.concentrations.shape
@@ -55,6 +58,9 @@ def part_table(
     lower, upper = intervals(part.concentrations, tree, LEVEL)
     std = np.sqrt(variances(part.concentrations, tree))
     asked = proportions_asked(part.concentrations, tree)
+    for name in part.unidentified:
+        hidden = tree.slices[tree.index(name)]
+        std[:, hidden] = lower[:, hidden] = upper[:, hidden] = np.nan
     columns: dict[str, pa.Array] = {
         "id_str": pa.array(part.ids, pa.string()),
         "ra": pa.array(part.ra, pa.float64()),
@@ -79,6 +85,8 @@ def part_table(
         "interval_level": LEVEL,
         "created_by": f"gzflow {__version__}",
     }
+    if part.unidentified:
+        own["intervals_withheld"] = ", ".join(part.unidentified)
     table = pa.table(columns)
     schema = table.schema.with_metadata({key: str(value) for key, value in (own | dict(metadata)).items()})
     return table.cast(described(schema))

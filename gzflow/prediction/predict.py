@@ -37,6 +37,8 @@ class PredictionPart:
         (n, n_samples, n_answers) float32.
     recipe_differences
         How the images differ from those the model was trained on; empty unless a mismatch was allowed.
+    unidentified
+        Questions of which the training votes could not tell how wide their intervals are.
     """
 
     ids: list[str]
@@ -44,6 +46,7 @@ class PredictionPart:
     dec: NDArray[np.float64]
     concentrations: NDArray[np.float32]
     recipe_differences: tuple[str, ...] = ()
+    unidentified: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -145,7 +148,9 @@ class Predictor:
                 where=f"{reader.path}, such as galaxy {reader.ids[int(wrong.argmax())]!r}",
                 fix="its weights are damaged or it diverged in training: use another version",
             )
-        return PredictionPart(reader.ids, reader.ra, reader.dec, concentrations, tuple(differences))
+        return PredictionPart(
+            reader.ids, reader.ra, reader.dec, concentrations, tuple(differences), self.model.spec.unidentified
+        )
 
     def _batches(self, reader: ShardReader) -> Iterator[tuple[slice, Tensor]]:
         """(rows, images), the next batch being read while one is used."""

@@ -35,8 +35,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "shift": 0.16,
         },
         # Walmsley et al. 2020 (MNRAS 491, 1554): a point estimate of each fraction a dropout pass, of one question in
-        # the paper; the survey says which. Its epochs had 15 steps, and it names no patience: both are ours. It zooms by
-        # 1.1 to 1.3, in prediction too; here predictions are made at the stored scale, so the range begins there.
+        # the paper; the survey says which. Its epochs had 15 steps, and it names no patience: both are ours. It zooms
+        # by 1.1 to 1.3, in prediction too; here predictions are made at the stored scale, so the range begins there.
         "w20": _PLAIN
         | {
             "encoder": "w20",

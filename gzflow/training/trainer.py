@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from gzflow.durable import write_json
 from gzflow.errors import TrainingError
 from gzflow.model.encoders import starting_point
-from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
+from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll, unidentified
 from gzflow.model.morphology import Morphology
 from gzflow.model.spec import ModelSpec, SurveyTree
 from gzflow.shards.reader import ShardSet
@@ -168,6 +168,12 @@ def begin(
     if config.labels is not None and config.labels > len(run.rows):
         logger.warning(
             "%d labels are asked for, there are %d training galaxies: all are used", config.labels, len(run.rows)
+        )
+    if lone := unidentified(run.votes, shards.tree):
+        logger.warning(
+            "%s: no galaxy has more than one vote, which cannot tell how far galaxies that look alike differ:"
+            " fractions are learnt, their intervals will be left empty",
+            ", ".join(lone),
         )
     if not resume:
         _clear(folder)
@@ -411,6 +417,7 @@ def _new_model(run: _Run) -> Morphology:
         input_pixels=config.input_pixels,
         mean=mean,
         std=std,
+        unidentified=unidentified(run.votes, shards.tree),
         training_fingerprint=run.fingerprint,
         training=config.model_dump(mode="json"),
         notes=notes,

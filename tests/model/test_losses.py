@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.stats import betabinom, dirichlet_multinomial
 
 from gzflow.errors import TrainingError
-from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll, multinomial_nll
+from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll, multinomial_nll, unidentified
 from gzflow.tree import DecisionTree, Question
 
 
@@ -201,3 +201,17 @@ def test_the_multinomial_loss_is_a_likelihood() -> None:
     total = torch.exp(-multinomial_nll(torch.tensor(outcomes), alpha, question(3))).sum()
     assert float(total) == pytest.approx(1, abs=1e-6)
     assert float(multinomial_nll(torch.zeros(1, 3), alpha[:1], question(3))) == 0
+
+
+def test_one_vote_a_galaxy_identifies_fractions_alone() -> None:
+    """Any concentrations of the same fractions make single votes equally likely."""
+    votes = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]])
+    alpha = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]], dtype=torch.float64).expand(3, -1)
+    torch.testing.assert_close(
+        dirichlet_multinomial_nll(votes, alpha, TREE), dirichlet_multinomial_nll(votes, 7 * alpha, TREE)
+    )
+    assert unidentified(votes, TREE) == ("shape", "bar")
+    votes[0, 0] = 2
+    assert unidentified(votes, TREE) == ("bar",)
+    # Nobody was asked: there is nothing that a single vote could have misled.
+    assert unidentified(votes[1:], TREE) == ("shape",)

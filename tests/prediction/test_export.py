@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,14 @@ def test_parts_are_small() -> None:
     many = PredictionPart(["x"] * 10_001, np.zeros(10_001), np.zeros(10_001), np.ones((10_001, 1, 34), np.float32))
     with pytest.raises(PredictionError, match="10001 galaxies"):
         part_table(many, TREE, {})
+
+
+def test_intervals_that_nothing_was_learnt_of_are_withheld(part: PredictionPart) -> None:
+    whole = part_table(part, TREE, {})
+    lone = part_table(replace(part, unidentified=(TREE.questions[0].name,)), TREE, {})
+    assert lone.schema.metadata[b"intervals_withheld"].decode() == TREE.questions[0].name
+    first, second = TREE.questions[0].columns[0], TREE.questions[1].columns[0]
+    for ending in ("std", "lower", "upper"):
+        assert np.isnan(lone[f"{first}_{ending}"].to_numpy()).all()
+        assert lone[f"{second}_{ending}"].equals(whole[f"{second}_{ending}"])
+    assert lone[f"{first}_fraction"].equals(whole[f"{first}_fraction"])

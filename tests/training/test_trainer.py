@@ -15,6 +15,7 @@ import torch
 from gzflow.errors import TrainingError
 from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
 from gzflow.model.morphology import Morphology
+from gzflow.prediction.predict import predict_shard
 from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
@@ -223,3 +224,16 @@ def test_it_learns_to_tell_round_from_long_galaxies(make_set: MakeSet, tmp_path:
     result = train(shards, TrainConfig(encoder="resnet18", epochs=8), tmp_path / "run")
     best = result.history[result.best_epoch]
     assert best["validation_nll"]["shape"] < result.baseline["shape"] - 1.0
+
+
+def test_one_vote_a_galaxy_is_said_and_kept_with_the_model(
+    make_set: MakeSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = {"train": 24, "validation": 6, "test": 6}
+    alone = make_set(tmp_path / "alone", counts, voters=1)
+    result = train(alone, FAST, tmp_path / "run")
+    assert result.model.spec.unidentified == ("shape", "bar")
+    assert "no galaxy has more than one vote" in caplog.text
+    assert Morphology.load(result.folder).spec.unidentified == ("shape", "bar")
+    part = predict_shard(result.model, next(iter(alone.readers("test"))), n_samples=2)
+    assert part.unidentified == ("shape", "bar")

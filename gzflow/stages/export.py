@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gzflow import __version__
 from gzflow.durable import replacing, write_bytes
-from gzflow.errors import ExportError
+from gzflow.errors import ExportError, TrackingError
 from gzflow.export.fits import write_fits
 from gzflow.export.flat import csv_metadata, write_csv
 from gzflow.export.hdf5 import write_hdf5
@@ -27,6 +27,7 @@ from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST
 from gzflow.surveys import load_survey, survey_names
 from gzflow.tracking.artifacts import run_with_tag
+from gzflow.tracking.client import connect
 from gzflow.tracking.run import TrackedRun, run_exists
 
 logger = logging.getLogger(__name__)
@@ -123,9 +124,9 @@ def export(
     Raises
     ------
     ExportError
-        No finished run of that name, or what the format cannot hold.
+        No finished run of that name, what the format cannot hold, or no MLflow to note it in.
     TrackingError
-        MLflow cannot be reached; the file is whole.
+        MLflow failed after the file was written, which is whole.
     """
     kind = options.format or _format_of(options.out)
     if options.out.is_dir():
@@ -138,6 +139,8 @@ def export(
     refinement = Refinement(options.asked, options.volunteers)
     schema = refinement.schema(catalogue.schema, catalogue.tree)
     provenance = _provenance(catalogue, refinement)
+    if options.log:
+        _require_store(settings)
 
     def tables() -> Iterator[pa.Table]:
         done = 0
@@ -244,6 +247,20 @@ def _provenance(catalogue: PredictedCatalogue, refinement: Refinement) -> dict[s
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=18)).hexdigest()
+
+
+def _require_store(settings: Settings) -> None:
+    """Find out now, not after hours of writing, that nobody could note the file."""
+    try:
+        connect(settings)
+    except TrackingError as error:
+        raise ExportError(
+            "MLflow cannot note the file",
+            where=error.where,
+            problems=[error.what],
+            expected="a store that answers",
+            fix=f"{error.fix}; or export with --no-log",
+        ) from error
 
 
 def _logged(summary: ExportSummary, survey: str, provenance: Mapping[str, str], settings: Settings) -> ExportSummary:

@@ -32,7 +32,7 @@ from gzflow.shards.reader import ShardReader, ShardSet
 from gzflow.stages.counts import Counts
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.stand_in import stand_in
-from gzflow.surveys import load_survey
+from gzflow.surveys import load_survey, survey_names
 from gzflow.tracking.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -95,6 +95,8 @@ class PinnedRun:
         Everything that decides the catalogue, as it is written to its folder.
     tree
         The model's decision tree as JSON.
+    learnt_from
+        Surveys whose volunteers taught the model: its own, and its parent's.
     """
 
     survey: str
@@ -103,6 +105,7 @@ class PinnedRun:
     folder: Path
     pins: Mapping[str, Any]
     tree: str
+    learnt_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,9 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
     }
     digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()
     folder = settings.predictions(survey.name) / f"v{pinned['version']}-{digest}"
-    return PinnedRun(survey_name, shards, ref.folder, folder, pinned, json.dumps(spec.tree.to_dict()))
+    taught = [spec.survey, *filter(None, [spec.notes.get("parent_survey")])]
+    tree = json.dumps(spec.tree.to_dict())
+    return PinnedRun(survey_name, shards, ref.folder, folder, pinned, tree, tuple(dict.fromkeys(taught)))
 
 
 def part_path(folder: Path, entry: ShardEntry) -> Path:
@@ -210,13 +215,17 @@ def part_path(folder: Path, entry: ShardEntry) -> Path:
 def part_metadata(run: PinnedRun) -> dict[str, str]:
     """What every part says about itself, but for its split."""
     survey = load_survey(run.survey)
+    # A survey of the user's own, once its model is made, is known by name alone.
+    others = [load_survey(name) for name in run.learnt_from if name != survey.name and name in survey_names()]
+    thanked = [one.about for one in (survey, *others)]
     return {
         "gzflow_version": __version__,
         "survey": survey.name,
         "tree": run.tree,
-        "citation": survey.about.citation,
+        "learnt_from": ", ".join(run.learnt_from),
+        "citation": "; ".join(filter(None, dict.fromkeys(about.citation for about in thanked))),
         "licence": survey.about.licence,
-        "acknowledgement": survey.about.acknowledgement,
+        "acknowledgement": " ".join(filter(None, dict.fromkeys(about.acknowledgement for about in thanked))),
     } | {name: str(value) for name, value in run.pins.items()}
 
 

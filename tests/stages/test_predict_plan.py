@@ -16,6 +16,7 @@ from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import predict
 from gzflow.stages.counts import total
 from gzflow.stages.predict_plan import forecast
+from gzflow.surveys import load_survey
 
 SIZES = {"train": 500, "validation": 60, "test": 80}
 
@@ -88,3 +89,14 @@ def test_time_and_size_are_right_within_30_per_cent(home):
         ratios.append((found.seconds / seconds, found.bytes / written))
     assert any(0.7 < value < 1.3 for value, _ in ratios), ratios
     assert all(0.7 < value < 1.3 for _, value in ratios), ratios
+
+
+def test_the_surveys_that_taught_a_model_are_thanked_too(tmp_path):
+    run = predict.PinnedRun("hubble", None, tmp_path, tmp_path, {"seed": 1}, "[]", ("hubble", "decals", "my-own"))
+    about = predict.part_metadata(run)
+    assert about["learnt_from"] == "hubble, decals, my-own"
+    for name in ("hubble", "decals"):
+        assert load_survey(name).about.acknowledgement in about["acknowledgement"]
+        assert load_survey(name).about.citation in about["citation"]
+    assert about["acknowledgement"].count(load_survey("hubble").about.acknowledgement) == 1
+    assert about["seed"] == "1"

@@ -13,6 +13,7 @@ from gzflow.evaluation.figures.sky_map import sky_map
 from gzflow.evaluation.figures.style import figure_jpeg, figure_png
 from gzflow.evaluation.figures.top_galaxies import GalleryRow, top_galaxies_figure
 from gzflow.evaluation.figures.training_curves import training_curves
+from gzflow.evaluation.figures.transforms import transforms_figure
 
 __all__ = [
     "GalleryRow",
@@ -28,5 +29,6 @@ __all__ = [
     "sky_map",
     "top_galaxies_figure",
     "training_curves",
+    "transforms_figure",
     "votes_vs_prediction",
 ]

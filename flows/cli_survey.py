@@ -58,6 +58,8 @@ def check(
 ) -> None:
     """Validate a survey, show its tree in words and as a picture, and its mapping against a table's first rows."""
     joins = read_joins(join)
+    if catalog is None and (joins or mapping is not None):
+        raise SettingsError("--join and --mapping are read beside a catalog", fix="name its table with --catalog")
     known = load_survey(survey)
     questions, answers = len(known.described.questions), len(known.described.answers)
     out.print(f"[bold]{known.name}[/] is a valid survey; questions: {questions}, answers: {answers}\n")
@@ -82,7 +84,9 @@ def check(
         f"\nof the first {found.n_read:,} rows: {len(found.galaxies):,} galaxies, {found.n_filtered:,} left out by the"
         f" filter, {found.n_failed:,} failed"
     )
-    next_step(f"gzflow ingest {quote(survey)} --catalog {quote(str(catalog))}")
+    beside = "".join(f" --join {quote(entry)}" for entry in join or [])
+    beside += f" --mapping {quote(str(mapping))}" if mapping is not None else ""
+    next_step(f"gzflow ingest {quote(survey)} --catalog {quote(str(catalog))}{beside}")
 
 
 @app.command()
@@ -131,6 +135,8 @@ def _draw(survey: Survey, file: Path) -> Path:
         raise SettingsError(
             "this kind of picture cannot be drawn", where=str(file), expected="a name that ends in .svg or .png"
         )
+    if file.is_dir():
+        raise SettingsError("a folder has the picture's name", where=str(file), fix="name a file in it")
     from gzflow.durable import write_bytes
     from gzflow.evaluation.figures.decision_tree import decision_tree
     from gzflow.evaluation.figures.style import figure_png, figure_svg

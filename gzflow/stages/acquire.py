@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gzflow.cutouts.zenodo import Record, RecordFile, ZenodoClient, parse_reference
-from gzflow.errors import DiskError, RecordError
+from gzflow.errors import DiskError, RecordError, SettingsError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
 from gzflow.terminal import disk_error
@@ -206,12 +206,14 @@ def _held(folder: Path, file: RecordFile) -> int:
 
 def _require_space(folder: Path, missing: int) -> None:
     place = next(each for each in (folder, *folder.parents) if each.exists())
+    if not place.is_dir():
+        raise SettingsError(f"{place} is a file, not a folder", fix="choose a folder with --to")
     free = shutil.disk_usage(place).free
     if missing and missing + _HEADROOM > free:
         raise DiskError(
             "the disk has too little space for these files",
             where=str(folder),
-            expected=f"{readable(missing)} free, not {readable(free)}",
+            expected=f"{readable(missing)} and {readable(_HEADROOM)} to spare, not {readable(free)} free",
             fix="choose fewer files with --files, or a folder on another disk with --to",
         )
     if not os.access(place, os.W_OK):

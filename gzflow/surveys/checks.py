@@ -12,6 +12,16 @@ from gzflow.errors import SurveyError
 from gzflow.surveys.survey import PLACEHOLDER, QuestionEntry, Survey
 from gzflow.tree import DecisionTree, Question
 
+_IN_TOML = {
+    "extra_forbidden": "unknown key",
+    "missing": "missing",
+    "tuple_type": "must be a list: [ ... ]",
+    "dict_type": "must be a table: [ ... ] or { ... }",
+    "model_type": "must be a table: [ ... ] or { ... }",
+    "string_type": 'must be text: "..."',
+}
+"""What pydantic says in Python's terms, said in TOML's."""
+
 
 def validated(document: dict[str, Any], where: str) -> Survey:
     """The survey that a whole document describes.
@@ -54,7 +64,7 @@ def _sentence(document: Mapping[str, Any], entry: Any) -> str:
     if location[:1] == ["question"] and len(location) > 1 and isinstance(questions, list):
         at = questions[location[1]] if isinstance(location[1], int) and location[1] < len(questions) else {}
         location[:2] = [f"question {at.get('name', location[1])!r}" if isinstance(at, dict) else "question"]
-    message = "unknown key" if entry["type"] == "extra_forbidden" else entry["msg"].removeprefix("Value error, ")
+    message = _IN_TOML.get(entry["type"]) or entry["msg"].removeprefix("Value error, ")
     return f"{'.'.join(str(part) for part in location)}: {message}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def _source(name_or_path: str | Path) -> tuple[str, str]:
     raise UnknownSurvey(
         f"there is no survey {name!r}",
         expected=f"one of {', '.join(survey_names())}, or the path of a TOML file",
-        fix="run `gzflow surveys` for the list; README shows how to describe your own",
+        fix=f"did you mean {' or '.join(near)}?"
+        if (near := get_close_matches(name, survey_names(), n=2))
+        else "run `gzflow surveys` for the list; `gzflow survey new TABLE` begins one of your own",
     )
 
 
@@ -68,7 +71,11 @@ def _extended(document: dict[str, Any], where: str, seen: tuple[str, ...]) -> di
     if base in seen:
         raise SurveyError("surveys extend each other in a circle", where=f"{where}: {' -> '.join((*seen, base))}")
     beside = Path(where).parent / str(base)
-    text, base_where = _source(beside if base not in survey_names() and beside.is_file() else base)
+    try:
+        text, base_where = _source(beside if base not in survey_names() and beside.is_file() else base)
+    except UnknownSurvey as error:
+        error.where = f"{where}, extends"
+        raise
     return _merged(_extended(_parse(text, base_where), base_where, (*seen, base)), document)
 
 

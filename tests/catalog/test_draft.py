@@ -106,7 +106,7 @@ def test_what_cannot_be_known_is_left_out_and_said(tmp_path: Path) -> None:
     assert "no columns of votes were recognised" in text
     with pytest.raises(SurveyError, match="catalog") as caught:
         loaded(text, tmp_path)
-    assert "catalog.id: Field required" in str(caught.value)
+    assert "catalog.id: missing" in str(caught.value)
 
 
 def test_ids_that_are_floats_are_no_candidates(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -293,6 +294,20 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     with pytest.raises(DiskError, match="too little space"):
         acquire.plan(f"{services.url}/records/7", None, tmp_path, Settings.load({}, home=tmp_path))
     assert names(tmp_path) == []
+
+
+def test_a_file_is_no_folder_and_space_to_spare_is_part_of_what_is_asked_for(
+    client: ZenodoClient, services: LoopbackServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, home = f"{services.url}/records/7", Settings.load({}, home=tmp_path)
+    (tmp_path / "file").touch()
+    for to in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(SettingsError, match="is a file, not a folder"):
+            acquire.plan(record, None, to, home)
+    # Room for the files themselves alone.
+    monkeypatch.setattr(acquire.shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
+    with pytest.raises(DiskError, match=r"3\.1 MB and 67\.1 MB to spare, not 4\.0 MB free"):
+        acquire.plan(record, None, tmp_path / "new", home)
 
 
 def test_a_record_without_public_files(tmp_path: Path) -> None:

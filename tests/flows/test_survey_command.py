@@ -79,7 +79,7 @@ def test_what_is_not_known_is_listed_and_the_file_is_kept(folder: Path) -> None:
     Path("odd.csv").write_text("a,b\n1.5,2\n")
     said = run("new", "odd.csv", "--no-ask")
     assert "it does not load yet" in said
-    assert "catalog.id: Field required" in said
+    assert "catalog.id: missing" in said
     with pytest.raises(SettingsError, match="the file exists"):
         run("new", "odd.csv", "--no-ask")
 
@@ -103,3 +103,19 @@ def test_checking_a_shipped_survey_draws_only_on_demand(folder: Path) -> None:
 def test_only_pictures_of_these_kinds(folder: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be drawn"):
         run("tree", "gz2", "--out", "tree.gif")
+
+
+def test_a_check_hands_its_own_options_on_and_refuses_those_that_it_cannot_read(folder: Path) -> None:
+    (folder / "sizes.csv").write_text("id_str,size\ng0,1\n")
+    (folder / "mine.toml").write_text(
+        '[survey]\nname = "mine"\n[catalog]\nid = "id_str"\ncarry = ["size"]\n[[catalog.join]]\ntable = "sizes"\n'
+        'on = "id_str"\n[catalog.votes]\ncount = "{question}_{answer}"\n'
+        '[[question]]\nname = "ring"\nanswers = ["yes", "no"]\n'
+    )
+    said = run("check", "mine.toml", "--catalog", "my galaxies.csv", "--join", "sizes=sizes.csv")
+    assert "--join sizes=sizes.csv" in " ".join(said.split())
+    with pytest.raises(SettingsError, match="read beside a catalog"):
+        run("check", "mine.toml", "--join", "sizes=sizes.csv")
+    (folder / "tree.svg").mkdir()
+    with pytest.raises(SettingsError, match="a folder has the picture's name"):
+        run("tree", "mine.toml", "--out", "tree.svg")

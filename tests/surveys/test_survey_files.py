@@ -263,3 +263,19 @@ def test_check_boxes_that_cannot_be_counted_are_refused(tmp_path: Path, old: str
         else BOXES.replace(old, new),
     )
     assert message in found
+
+
+def test_wrong_types_are_said_in_tomls_words(tmp_path: Path) -> None:
+    said = problems(
+        tmp_path, RINGS.replace('answers = ["yes", "no"]', 'answers = "yes"').replace("[catalog]", "[[catalog]]")
+    )
+    assert "question 'ring'.answers: must be a list: [ ... ]" in said
+    assert "catalog: must be a table: [ ... ] or { ... }" in said
+
+
+def test_a_misspelt_survey_is_guessed_at_and_the_file_that_names_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UnknownSurvey, match="did you mean decals"):
+        load_survey("decalz")
+    path = written(tmp_path, '[survey]\nname = "x"\nextends = "decalz"\n')
+    with pytest.raises(UnknownSurvey, match="toml, extends"):
+        load_survey(path)

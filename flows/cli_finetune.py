@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_options import EpochsOption, PixelsOption, SeedOption, SurveyArgument, check_shards, next_step, start
+from flows.cli_options import (
+    ConfigOption,
+    EpochsOption,
+    PixelsOption,
+    SurveyArgument,
+    TrainingSeedOption,
+    check_shards,
+    next_step,
+    start,
+)
 from flows.console import out, show_logs
 from gzflow.errors import SettingsError
 
@@ -24,7 +33,7 @@ def finetune(
     ] = "decals",
     pixels: PixelsOption = None,
     epochs: EpochsOption = None,
-    seed: SeedOption = 42,
+    seed: TrainingSeedOption = None,
     blocks: Annotated[
         str | None, typer.Option(help="Blocks of the encoder that learn, from the top; 0 is the head alone, or `all`.")
     ] = None,
@@ -34,15 +43,18 @@ def finetune(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings for each point of the curve.")] = 1,
     scratch: Annotated[bool, typer.Option(help="Train the same budget from scratch beside every fine-tune.")] = True,
+    *,
+    config: ConfigOption = None,
 ) -> None:
     """Fine-tune a model of one survey to another one's questions; the survey's first model becomes its champion."""
     from gzflow.stages.finetune_options import FineTuneOptions
     from gzflow.training.config import FineTuneConfig
+    from gzflow.training.presets import configured
 
     learning = blocks if blocks in {None, "all"} else _number("--blocks", blocks)
     given = {"epochs": epochs, "seed": seed, "lr": lr, "blocks": learning}
-    config = FineTuneConfig(**{name: value for name, value in given.items() if value is not None})
-    options = FineTuneOptions(survey, parent, pixels, config, _numbers(label_counts), seeds, scratch)
+    chosen = configured(FineTuneConfig, file=config, given=given)
+    options = FineTuneOptions(survey, parent, pixels, chosen, _numbers(label_counts), seeds, scratch)
     check_shards(survey, pixels)
     start()
     from flows.finetune import finetune as flow
@@ -52,7 +64,7 @@ def finetune(
         survey=survey,
         parent=parent,
         pixels=pixels,
-        config=config,
+        config=chosen,
         label_counts=list(options.label_counts),
         seeds=seeds,
         scratch=scratch,

@@ -44,9 +44,7 @@ PresetOption = Annotated[
     str | None,
     typer.Option(help="Begin with a method's options: w21, w20, zoobot, or small for a CPU (docs/training.md)."),
 ]
-ConfigOption = Annotated[
-    Path | None, typer.Option(help="TOML or YAML file with training options, over the preset's: docs/training.md.")
-]
+ConfigOption = Annotated[Path | None, typer.Option(help="TOML or YAML file with training options (docs/training.md).")]
 SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
 
 

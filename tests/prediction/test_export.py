@@ -13,6 +13,7 @@ from gzflow.errors import PredictionError
 from gzflow.posterior import fractions, intervals, proportions_asked, variances
 from gzflow.prediction.export import part_table, write_part
 from gzflow.prediction.predict import PredictionPart
+from gzflow.tree import DecisionTree, Question
 
 TREE = load_survey("decals").tree
 
@@ -109,3 +110,13 @@ def test_intervals_that_nothing_was_learnt_of_are_withheld(part: PredictionPart)
         assert np.isnan(lone[f"{first}_{ending}"].to_numpy()).all()
         assert lone[f"{second}_{ending}"].equals(whole[f"{second}_{ending}"])
     assert lone[f"{first}_fraction"].equals(whole[f"{first}_fraction"])
+
+
+def test_a_check_box_has_columns_of_its_own(part: PredictionPart) -> None:
+    boxes = DecisionTree((Question("rare", ("ring", "lens"), multiple_choice=True),)).parted
+    alpha = np.array([[[2.0, 6.0, 1.0, 9.0]], [[3.0, 1.0, 1.0, 1.0]]], np.float32)
+    table = part_table(PredictionPart(["a", "b"], np.zeros(2), np.zeros(2), alpha), boxes, {})
+    np.testing.assert_allclose(table["rare-ring_yes_fraction"].to_numpy(), [0.25, 0.75])
+    np.testing.assert_allclose(table["rare-lens_yes_fraction"].to_numpy(), [0.1, 0.5])
+    # Ticks do not share a vote: the two may well add up to more than 1.
+    assert table["rare-ring_yes_upper"].to_numpy()[1] > 0.9

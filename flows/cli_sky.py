@@ -14,7 +14,9 @@ from gzflow.settings import Settings
 
 def hats(
     survey: SurveyArgument,
-    folder: Annotated[Path, typer.Argument(help="Where the HATS collection goes; one that is there is replaced.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where the HATS collection goes; only a HATS catalog that is there is replaced.")
+    ],
     margin: Annotated[
         float, typer.Option(min=0.001, help="Arcsec beyond each partition: the largest radius of later matches.")
     ] = 10.0,
@@ -27,8 +29,10 @@ def hats(
 
 def crossmatch_hats(
     left: Annotated[Path, typer.Argument(help="A HATS catalog: from `gzflow hats`, or a published one on disk.")],
-    right: Annotated[Path, typer.Argument(help="Another one, with a margin above the radius.")],
-    out: Annotated[Path, typer.Argument(help="Where the pairs go, as a HATS catalog; one that is there is replaced.")],
+    right: Annotated[Path, typer.Argument(help="Another one, with a margin of the radius or more.")],
+    out: Annotated[
+        Path, typer.Argument(help="Where the pairs go, as a HATS catalog; only such a one that is there is replaced.")
+    ],
     radius: Annotated[float, typer.Option(help="Largest separation in arcsec, inclusive.")] = 2.0,
     how: Annotated[Literal["all", "nearest", "best"], typer.Option(help="Which pairs to keep.")] = "nearest",
     left_id: Annotated[str, typer.Option(help="Column of the left ids.")] = "id_str",
@@ -40,6 +44,6 @@ def crossmatch_hats(
     """Match two catalogs that need not fit into memory, partition by partition, with LSDB on Dask."""
     from gzflow.stages.hats import crossmatch
 
-    workers = int(cluster) if cluster and cluster.isdigit() else cluster
+    workers = int(cluster) if cluster and cluster.isdigit() else cluster or None
     said = crossmatch(left, right, out, radius, how, left_id=left_id, right_id=right_id, cluster=workers)
     console.print(said, markup=False)

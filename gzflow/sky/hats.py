@@ -6,7 +6,6 @@ across its border are found. Needs the extra ``lsdb``; nothing else in gzflow im
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gzflow.errors import CatalogError, LossyIds, MissingColumns, SettingsError
+from gzflow.errors import CatalogError, LossyIds, MissingColumns, SettingsError, StackError
+from gzflow.sky.hats_folder import is_hats, replacing
 from gzflow.sky.match import How, check_options, pairs_within
 from gzflow.sky.positions import BOUNDARY_TOLERANCE, degrees, text_ids
 
@@ -33,8 +33,11 @@ except ImportError as error:
 
 MARGIN_ARCSEC = 10.0
 """Of catalogs that gzflow writes; the largest radius that they can be matched with."""
+_MARGIN_SLACK = 1e-6
+"""Arcsec on top of it, so that a radius as large as the margin finds the pairs at its very edge."""
 ROWS = 1_000_000
 """Most rows of a partition: with id and position some 50 MB, and about a second of matching."""
+_SCHEMES = ("tcp://", "tls://")
 _COLUMNS = ["left_id", "right_id", "separation_arcsec"]
 
 
@@ -56,7 +59,7 @@ def write_hats(frame: pl.DataFrame, folder: Path, *, name: str, margin_arcsec: f
     Parameters
     ----------
     folder
-        Made here; what stands there is replaced once the new catalog is whole.
+        Made here; a HATS catalog that stands there is replaced once the new one is whole.
     margin_arcsec
         At least the radius of later cross-matches.
 
@@ -64,7 +67,15 @@ def write_hats(frame: pl.DataFrame, folder: Path, *, name: str, margin_arcsec: f
     ------
     MissingColumns, LossyIds, CatalogError
         As `gzflow.sky.crossmatch`; also a frame without any position.
+    SettingsError
+        A margin that is none, or a folder that holds something else.
     """
+    if not 0 < margin_arcsec <= 3600:
+        raise SettingsError(
+            f"the margin is {margin_arcsec:g} arcsec",
+            expected="more than 0 and at most 3600",
+            fix="give the largest radius that the catalog will be matched with",
+        )
     if "id_str" not in frame.columns:
         raise MissingColumns(f"{name} has no column id_str", where=f"its columns: {', '.join(frame.columns)}")
     ids, (ra, dec) = text_ids(frame, name), degrees(frame, name)
@@ -73,9 +84,14 @@ def write_hats(frame: pl.DataFrame, folder: Path, *, name: str, margin_arcsec: f
         raise CatalogError(f"{name} has no galaxy with a position", expected="one or more", fix="nothing to write")
     table = pd.DataFrame({"id_str": ids.to_numpy()[known], "ra": ra[known], "dec": dec[known]})
     catalog = lsdb.from_dataframe(
-        table, ra_column="ra", dec_column="dec", catalog_name=name, partition_rows=ROWS, margin_threshold=margin_arcsec
+        table,
+        ra_column="ra",
+        dec_column="dec",
+        catalog_name=name,
+        partition_rows=ROWS,
+        margin_threshold=margin_arcsec + _MARGIN_SLACK,
     )
-    with _replacing(folder) as temporary:
+    with replacing(folder) as temporary:
         catalog.write_catalog(temporary, catalog_name=name, as_collection=True, progress_bar=False)
     return int((~known).sum())
 
@@ -99,7 +115,7 @@ def crossmatch_hats(
         HATS catalogs or collections; `right` has a margin of the radius or more.
     out
         HATS catalog of the pairs, with columns ``left_id``, ``right_id``, ``separation_arcsec`` and the left position;
-        `read_pairs` reads it. What stands there is replaced once the new one is whole.
+        `read_pairs` reads it. A HATS catalog that stands there is replaced once the new one is whole.
     left_id, right_id
         The catalogs' id columns: text or whole numbers, each value once.
     cluster
@@ -108,7 +124,9 @@ def crossmatch_hats(
     Raises
     ------
     SettingsError
-        A radius or mode that is none.
+        A radius, mode or cluster that is none; an `out` that holds something else, or one of the inputs.
+    StackError
+        No scheduler answers at the address.
     CatalogError, MissingColumns, LossyIds
         No HATS catalog there, no margin or one smaller than the radius, no such id column or one of floats.
 
@@ -119,9 +137,10 @@ def crossmatch_hats(
     in memory, so both agree to the last bit.
     """
     check_options(radius_arcsec, how)
+    _check_cluster(cluster)
     sides = [_opened(path, column) for path, column in ((left, left_id), (right, right_id))]
     _check_margin(sides[1], right, radius_arcsec)
-    with _running(cluster), _replacing(out) as temporary:
+    with replacing(out, left, right) as temporary, _running(cluster):
         found = temporary / "all" if how == "best" else temporary
         _write(_matched(sides[0], sides[1], radius_arcsec, how, left_id, right_id), found)
         if how == "best":
@@ -229,7 +248,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _opened(path: Path, id_column: str) -> Any:
-    if not any((path / name).is_file() for name in ("collection.properties", "hats.properties", "properties")):
+    if not is_hats(path):
         raise CatalogError(
             "there is no HATS catalog",
             where=str(path),
@@ -265,8 +284,18 @@ def _check_margin(catalog: Any, path: Path, radius_arcsec: float) -> None:
             f"the right catalog's margin is {f'{found:g} arcsec' if found else 'missing'}: pairs across the borders"
             " of its partitions would be lost",
             where=str(path),
-            expected=f"a margin above the radius of {radius_arcsec:g} arcsec",
+            expected=f"a margin of {radius_arcsec:g} arcsec or more",
             fix=f"write it again (`gzflow hats SURVEY FOLDER --margin {2 * radius_arcsec:g}`), or swap left and right",
+        )
+
+
+def _check_cluster(cluster: str | int | None) -> None:
+    known = cluster is None or (cluster.startswith(_SCHEMES) if isinstance(cluster, str) else cluster > 0)
+    if not known:
+        raise SettingsError(
+            f"the cluster is {cluster!r}",
+            expected="a number of processes above 0, or a scheduler's address such as tcp://host:8786",
+            fix="correct it, or leave it out to use threads",
         )
 
 
@@ -279,25 +308,21 @@ def _running(cluster: str | int | None) -> Iterator[None]:
     from dask.distributed import Client, LocalCluster
 
     if isinstance(cluster, str):
-        with Client(cluster):
+        try:
+            client = Client(cluster)
+        except (OSError, TimeoutError) as error:
+            raise StackError(
+                "no Dask scheduler answers",
+                where=cluster,
+                problems=[str(error)],
+                expected="a scheduler and workers (`dask scheduler`, `dask worker ADDRESS`)",
+                fix="start them or correct the address; a number starts processes on this machine",
+            ) from error
+        with client:
             yield
     else:
         with LocalCluster(n_workers=cluster, threads_per_worker=1, dashboard_address=None) as local, Client(local):
             yield
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` that takes its place when everything in it was written."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _only(folder: Path, part: str) -> None:

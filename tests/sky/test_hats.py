@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dask
 import numpy as np
 import polars as pl
 import pytest
 
 from gzflow import sky
-from gzflow.errors import CatalogError, LossyIds, MissingColumns, SettingsError
+from gzflow.errors import CatalogError, LossyIds, MissingColumns, SettingsError, StackError
 
 # Deprecations in LSDB's own code.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The inplace keyword")]
@@ -88,10 +89,39 @@ def test_catalogs_that_do_not_meet_have_no_pairs(tmp_path: Path, how: sky.How, d
     assert hats.read_pairs(tmp_path / "pairs").collect().is_empty()
 
 
+def test_a_radius_may_be_as_large_as_the_margin(both, tmp_path: Path) -> None:
+    left, right, *folders = both
+    hats.crossmatch_hats(*folders, tmp_path / "pairs", 6.0)
+    assert hats.read_pairs(tmp_path / "pairs").collect().sort(pl.all()).equals(sky.crossmatch(left, right, 6.0))
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_margin_that_is_none_is_refused(tmp_path: Path, margin: float) -> None:
+    one = frame(["1"], np.array([10.0]), np.array([40.0]))
+    with pytest.raises(SettingsError, match="the margin is"):
+        hats.write_hats(one, tmp_path / "one", name="one", margin_arcsec=margin)
+
+
+@pytest.mark.parametrize("cluster", [0, -1, "many", "host:8786", "-1"])
+def test_a_cluster_that_is_none_is_refused(tmp_path: Path, cluster: str | int) -> None:
+    with pytest.raises(SettingsError, match="the cluster is"):
+        hats.crossmatch_hats(tmp_path / "a", tmp_path / "b", tmp_path / "pairs", 1.0, cluster=cluster)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(both, tmp_path: Path) -> None:
+    _, _, *folders = both
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(StackError, match="no Dask scheduler answers"),
+    ):
+        hats.crossmatch_hats(*folders, tmp_path / "pairs", 1.0, cluster="tcp://127.0.0.1:1")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_would_lose_pairs_is_refused(both, tmp_path: Path) -> None:
     _, _, left, right = both
     with pytest.raises(CatalogError, match="margin is 6 arcsec"):
-        hats.crossmatch_hats(left, right, tmp_path / "pairs", 6.0)
+        hats.crossmatch_hats(left, right, tmp_path / "pairs", 6.1)
     with pytest.raises(CatalogError, match="margin is missing"):
         hats.crossmatch_hats(left, right / "right", tmp_path / "pairs", 1.0)
     with pytest.raises(CatalogError, match="no HATS catalog"):

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gzflow.catalog.objects import linked
 from gzflow.catalog.read import read_catalog
 from gzflow.catalog.split import assign
 from gzflow.catalog.store import CatalogStore
@@ -104,6 +105,18 @@ def test_the_way_of_matching_does_not_matter(surveys: dict[str, str], settings: 
     match(surveys, "c", "a", settings)
     match(surveys, "b", "a", settings)
     assert {name: splits(name, settings) for name in "abc"} == first
+
+
+def test_a_mistaken_match_is_replaced_from_either_side(surveys: dict[str, str], settings: Settings) -> None:
+    (mistake,) = crossmatch.plan(surveys["b"], surveys["a"], 600.0, "nearest", settings)
+    with CatalogStore(settings.catalog_url) as store:
+        wrong = pl.DataFrame({"left_id": ["b1"], "right_id": ["a7"], "separation_arcsec": [500.0]})
+        store.record_crossmatch(mistake.left, mistake.right, mistake.radius_arcsec, mistake.how, wrong)
+    match(surveys, "a", "b", settings)
+    with CatalogStore(settings.catalog_url) as store:
+        assert store.crossmatches().select("left_survey", "right_survey").rows() == [("a", "b")]
+        members = linked(store, "a")
+        assert members.group_by("object").len()["len"].max() == 2
 
 
 def test_the_canonical_cell_is_the_smallest() -> None:

@@ -26,7 +26,7 @@ class MatchTable(StoreBase):
     def record_crossmatch(
         self, left_survey: str, right_survey: str, radius_arcsec: float, how: str, matches: pl.DataFrame
     ) -> None:
-        """Write the matches of two surveys in place of those of an earlier run.
+        """Write the matches of two surveys in place of those of an earlier run, whichever of them stood left then.
 
         Parameters
         ----------
@@ -36,7 +36,9 @@ class MatchTable(StoreBase):
         pair = {"left_survey": left_survey, "right_survey": right_survey}
         run = pair | {"radius_arcsec": radius_arcsec, "how": how, "n_matches": len(matches), "at": now()}
         with self._database.writing() as connection:
-            connection.execute(delete(schema.matches).where(_pair(schema.matches, left_survey, right_survey)))
+            for table in (schema.matches, schema.crossmatches):
+                for sides in ((left_survey, right_survey), (right_survey, left_survey)):
+                    connection.execute(delete(table).where(_pair(table, *sides)))
             self._database.upsert(connection, schema.crossmatches, [run])
             for some in matches.select(list(_MATCHES)).iter_slices(BATCH):
                 connection.execute(insert(schema.matches), [pair | row for row in some.iter_rows(named=True)])

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from flows import (
     cli_acquire,
+    cli_evaluate,
     cli_export,
     cli_finetune,
     cli_import,
@@ -274,6 +275,7 @@ app.command(rich_help_panel=MODELS)(cli_models.promote)
 app.command(rich_help_panel=MODELS)(cli_models.rollback)
 app.command(rich_help_panel=MODELS)(cli_models.models)
 app.command(rich_help_panel=MODELS)(cli_models.compare)
+app.command(rich_help_panel=MODELS)(cli_evaluate.evaluate)
 app.add_typer(cli_plan.app, name="plan", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(cli_status.status)
 app.add_typer(cli_shards.app, name="shards", rich_help_panel=LOOK)

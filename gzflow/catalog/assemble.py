@@ -86,6 +86,7 @@ class Assembly:
         keys = {partner.join.id or self._survey.catalog.id for partner in self._partners}
         names = {w: there for w, there in self._own.items() if only is None or w in only or w in keys}
         for own in column_batches(self._path, names, rows):
+            _refuse_nested(own, self._path)
             frame, alone = own, {}
             for partner in self._partners:
                 frame, alone[partner.join.table] = self._joined(frame, partner)
@@ -180,6 +181,18 @@ def _refuse_repeated(path: Path, present: list[str], places: Mapping[str, str]) 
         )
 
 
+def _refuse_nested(frame: pl.DataFrame, path: Path) -> None:
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    if nested:
+        raise CatalogError(
+            "columns that the survey needs hold lists or structures, not one value a row",
+            where=str(path),
+            problems=[f"{name!r}: {frame.schema[name]}" for name in nested],
+            expected="numbers or text",
+            fix="write the table again with a column for each of their elements",
+        )
+
+
 def _given(survey: Survey, joins: Mapping[str, Path]) -> list[Join]:
     return [join for join in survey.catalog.join if join.table in joins]
 
@@ -202,6 +215,7 @@ def _wanted(survey: Survey) -> tuple[list[str], list[str]]:
 
 def _partner(join: Join, path: Path, places: Mapping[str, str], present: list[str]) -> _Partner:
     table = read_columns(path, {"__key": resolve([join.on], present)[join.on], **places})
+    _refuse_nested(table, path)
     table = table.with_columns(as_ids(table["__key"], f"{path}, column {join.on!r}"), __partner=True)
     table = table.filter(pl.col("__key").is_not_null())
     repeated = table.filter(pl.col("__key").is_duplicated())["__key"].unique(maintain_order=True)

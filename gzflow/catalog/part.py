@@ -180,11 +180,18 @@ class PartReader:
     def _identified(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Failure]]:
         column = self._survey.catalog.id
         frame = frame.with_columns(as_ids(frame[column], f"{self._path}, column {column!r}").alias("__id"))
-        unnamed = frame.filter(pl.col("__id").is_null())["__row"]
+        # No database takes a NUL in text; where one stands in an id, the file is damaged.
+        broken = pl.col("__id").str.contains("\0", literal=True).fill_null(value=False)
         failures = [
-            Failure(f"row {row} of {self._path.name}", STAGE, MISSING_ID, f"column {column!r} is empty")
-            for row in unnamed
+            Failure(
+                f"row {row} of {self._path.name}",
+                STAGE,
+                MISSING_ID,
+                f"column {column!r} " + ("is empty" if id_str is None else f"has a NUL character: {id_str!r}"),
+            )
+            for row, id_str in frame.filter(pl.col("__id").is_null() | broken).select("__row", "__id").iter_rows()
         ]
+        frame = frame.filter(~broken)
         return frame.filter(pl.col("__id").is_not_null()), failures
 
     def _pixscale(self, frame: pl.DataFrame) -> pl.Series:

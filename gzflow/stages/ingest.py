@@ -146,7 +146,7 @@ def check(source: IngestSource) -> Survey:
     """
     survey = load_survey(source.survey)
     problems = [
-        f"{name}: no such file: {path}"
+        f"{name}: {'a folder, not a file' if Path(path).is_dir() else 'no such file'}: {path}"
         for name, path in (
             ("catalog", source.catalog),
             ("mapping", source.mapping),

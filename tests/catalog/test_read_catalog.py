@@ -119,13 +119,6 @@ def test_an_empty_catalog_is_refused(survey: Make, table: Table, row: Row, tmp_p
         read_catalog(survey(), path)
 
 
-def test_a_file_of_nothing_lacks_its_columns(survey: Make, tmp_path: Path) -> None:
-    path = tmp_path / "empty.csv"
-    path.write_bytes(b"")
-    with pytest.raises(MissingColumns, match="lacks 10 column"):
-        read_catalog(survey(), path)
-
-
 def test_a_filter_that_keeps_nothing_shows_what_is_there(survey: Make, row: Row, table: Table) -> None:
     chosen = survey(('dec = "dec"', 'dec = "dec"\nwhere = "sample = \'original\'"'))
     with pytest.raises(EmptyCatalog, match="keeps none of 2 rows") as caught:
@@ -342,3 +335,24 @@ def test_every_row_is_in_exactly_one_place(
     kept, failed = set(found.galaxies["id_str"]), {failure.id_str for failure in found.failures}
     assert not kept & failed
     assert kept | failed == {r["name"] for r in sound + odd if str(r["sample"]).strip() == "original"}
+
+
+def test_an_id_with_a_nul_is_no_id(survey: Make, row: Row, table: Table) -> None:
+    found = read_catalog(survey(), table(row("a"), row("b\0c")))
+    assert found.galaxies["id_str"].to_list() == ["a"]
+    assert [(f.id_str, f.reason, f.detail) for f in found.failures] == [
+        ("row 2 of catalog.csv", "missing-id", "column 'name' has a NUL character: 'b\\x00c'")
+    ]
+
+
+def test_lists_are_no_values(survey: Make, row: Row, table: Table) -> None:
+    with pytest.raises(CatalogError, match="lists or structures") as caught:
+        read_catalog(survey(), table(row(["a"]), name="t.parquet"))
+    assert "'name': List(String)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "said"), [("", "the file is empty"), ("<!DOCTYPE html>\n", "a web page")])
+def test_what_is_no_table_is_said_to_be_none(survey: Make, tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(CatalogError, match=said):
+        read_catalog(survey(), tmp_path / "t.csv")

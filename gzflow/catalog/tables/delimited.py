@@ -34,6 +34,10 @@ class CsvFile:
             io.TextIOWrapper(content, "utf-8-sig", newline="") as text,
         ):
             names = next(csv.reader(text), [])
+        if not names:
+            raise ValueError("the file is empty")
+        if names[0].lstrip().lower().startswith(("<!doctype", "<html", "<?xml")):
+            raise ValueError("this is a web page or XML, perhaps a server's error message")
         self._refuse_other_separators(names)
         return names
 

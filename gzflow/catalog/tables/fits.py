@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from gzflow.catalog.tables.vectors import element_names, split_name
-from gzflow.errors import CatalogError
+from gzflow.errors import CatalogError, DiskError
 
 
 class FitsTable:
@@ -55,9 +56,19 @@ class FitsTable:
             yield self.path
             return
         with tempfile.TemporaryFile() as copy:  # it has no name, so that nothing is left by kill -9
-            with gzip.open(self.path) as packed:
-                shutil.copyfileobj(packed, copy, 2**20)
-            copy.flush()
+            try:
+                with gzip.open(self.path) as packed:
+                    shutil.copyfileobj(packed, copy, 2**20)
+                copy.flush()
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                    raise
+                raise DiskError(
+                    "there is no room to unpack the table",
+                    where=f"{self.path}, unpacked in {tempfile.gettempdir()}",
+                    expected="room for the unpacked file",
+                    fix="make room there, name a folder with more room in TMPDIR, or unpack it yourself and give that",
+                ) from error
             yield Path(f"/dev/fd/{copy.fileno()}")
 
     @contextmanager

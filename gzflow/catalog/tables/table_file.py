@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,8 +73,6 @@ def readable(path: Path) -> Iterator[None]:
         OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, ValueError,
         IndexError, TypeError, KeyError,
     ) as error:  # fmt: skip
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise  # where a table is unpacked, not the table
         with_header = ", with a header line and text in UTF-8" if kind.startswith(".csv") else ""
         raise CatalogError(
             "the catalog file cannot be read as a table",

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gzflow.catalog.columns import as_ids, as_numbers, column_batches, header, read_columns, without_missing
-from gzflow.errors import CatalogError
+from gzflow.errors import CatalogError, DiskError
 
 BIG = 8_647_474_690_312_307_154
 IDS = [BIG, BIG + 1, -5]
@@ -211,3 +211,12 @@ def test_a_large_table_is_never_in_memory(tmp_path: Path, ending: str) -> None:
     rows, mib = subprocess.run(call, check=True, capture_output=True, text=True).stdout.split()
     assert int(rows) == n
     assert int(mib) < 250  # libraries among it; as objects or frames the columns take more
+
+
+def test_no_room_to_unpack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Table({"id": ["a"]}).write(tmp_path / "t.fits")
+    path = zipped(tmp_path / "t.fits")
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda: full)
+        with pytest.raises(DiskError, match="TMPDIR"):
+            read_columns(path, {"id": "id"})

@@ -50,6 +50,7 @@ asked_after = ["shape=featured"]
 """
 SIZES = {"train": 60, "validation": 20, "test": 160}
 PIXELS = 32
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +124,29 @@ def test_the_page_tells_sample_baselines_slices_and_worst_galaxies(summary) -> N
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert abs(summary.evaluation.total.coverage - 0.9) < 0.05
     assert "constant Dirichlet" in summary.sentence()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}: apt-get install chromium")
+def test_the_page_fits_a_phone_and_is_read_by_keyboard(summary, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(summary.report.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+        page.get_by_text("By telescope").first.focus()
+        page.keyboard.press("Enter")
+        assert page.get_by_role("cell", name="near").or_(page.get_by_role("rowheader", name="near")).first.is_visible()
+        assert page.screenshot(path=tmp_path / "phone.png", full_page=True).startswith(b"\x89PNG")
+        assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+        browser.close()
 
 
 def test_the_slices_hold_every_galaxy_once(summary) -> None:

@@ -22,7 +22,7 @@ def transforms_figure(calibrations: Sequence[QuestionCalibration]) -> Figure:
     rows = max(1, ceil(len(calibrations) / PER_ROW))
     columns = min(PER_ROW, max(1, len(calibrations)))
     cell, tall, top, left = 1.9, 1.15, 0.95, 0.35
-    width = max(left + columns * (cell + 0.25), 5.2)
+    width = max(left + columns * (cell + 0.25), 6.6)
     height = top + rows * (tall + 0.5)
     figure = new_figure(width, height)
     floor = calibrations[0].floor if calibrations else 0

@@ -110,7 +110,7 @@ def _ingest_lines(found: IngestForecast) -> dict[str, str]:
         lines["pace"] = f"{found.galaxies_per_s:,.1f} galaxies a second{limit}"
     read = found.asked == "files"
     if found.bytes is None:
-        lines["size"] = "unknown: no image was seen yet"
+        lines["size"] = "unknown: no image was seen" + ("" if found.sample else " yet")
     else:
         tight = "" if read or found.bytes < found.free else ": NOT ENOUGH"
         room = "read in place" if read else f"{size(found.free)} free{tight}"

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flows.cli_options import PixelsOption
 from flows.console import err, out
+from gzflow.errors import SettingsError
 from gzflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,11 +22,24 @@ app = typer.Typer(help="Look into a set of shards, or prove that it is as it was
 NameArgument = Annotated[str, typer.Argument(metavar="DIR", help="Folder of a set of shards, or a survey's name.")]
 
 
+def _png(file: Path | None) -> Path | None:
+    if file is not None and file.suffix.lower() != ".png":
+        raise SettingsError(
+            "this kind of picture cannot be drawn", where=str(file), expected="a name that ends in .png"
+        )
+    return file
+
+
+SheetOption = Annotated[
+    Path | None, typer.Option(dir_okay=False, callback=_png, help="Draw some of its galaxies to this PNG file.")
+]
+
+
 @app.command()
 def info(
     folder: NameArgument,
     pixels: PixelsOption = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw some of its galaxies to this PNG file.")] = None,
+    sheet: SheetOption = None,
     galaxies: Annotated[int, typer.Option(min=1, max=400, help="How many the sheet shows.")] = 48,
 ) -> None:
     """What a set of shards holds: galaxies and votes by split, the recipe of its images, its fingerprints."""
@@ -65,7 +79,7 @@ def info(
 def verify(
     folder: NameArgument,
     pixels: PixelsOption = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw some of its galaxies to this PNG file.")] = None,
+    sheet: SheetOption = None,
 ) -> None:
     """Read every byte of a set and compare it with the fingerprints that were taken when it was written."""
     from gzflow.stages.shard_info import open_shards

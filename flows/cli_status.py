@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def status(
     survey: Annotated[str | None, typer.Argument(help="One survey. Empty: all in the store.")] = None,
     failures: Annotated[
-        Path | None, typer.Option(help="Write the survey's failure table to this CSV file: stage, id, reason, detail.")
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="Write the survey's failure table to this CSV file: stage, id, reason, detail."
+        ),
     ] = None,
 ) -> None:
     """What is in the store, how fast images come in, the shards and the predictions."""
@@ -37,19 +40,19 @@ def status(
         raise SettingsError("--failures needs a survey", fix="write gzflow status SURVEY --failures FILE.csv")
     found = look(settings, survey)
     if not found:
-        out.print(
-            f"nothing ingested yet under {settings.home}" if survey is None else f"no survey {survey} in the store"
-        )
-        if failures is not None:
-            raise typer.Exit(1)
+        out.print(f"nothing ingested yet under {settings.home}")
         return
     _show(found)
     if failures is not None and survey is not None:
         out.print(f"failure table, {export_failures(settings, survey, failures):,} rows: {failures}", markup=False)
         return
     for row in found:
-        for reason, n in row.reasons.items():
-            out.print(f"{row.survey}: {n:,} {reason}; gzflow status {row.survey} --failures FILE.csv", markup=False)
+        if row.reasons:
+            reasons = ", ".join(f"{n:,} {reason}" for reason, n in row.reasons.items())
+            out.print(
+                f"{row.survey}: failures: {reasons}; each of them: gzflow status {row.survey} --failures FILE.csv",
+                markup=False,
+            )
 
 
 def _show(found: Sequence[SurveyStatus]) -> None:

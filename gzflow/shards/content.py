@@ -164,11 +164,7 @@ def _range_problems(
         "dec outside [-90, 90] degrees": np.abs(dec) > 90,
         "pixscale not positive and finite": (pixscale <= 0) | np.isinf(pixscale),
     }
-    return [
-        f"{what}: {_some([repr(ids[i]) for i in np.flatnonzero(bad).tolist()])}"
-        for what, bad in wrong.items()
-        if bad.any()
-    ]
+    return [f"{what}: {_named(ids, bad)}" for what, bad in wrong.items() if bad.any()]
 
 
 def _vote_problems(votes: NDArray[Any], ids: Sequence[str], header: ShardHeader) -> list[str]:
@@ -177,9 +173,7 @@ def _vote_problems(votes: NDArray[Any], ids: Sequence[str], header: ShardHeader)
         return [f"votes are {votes.dtype} {votes.shape}, not whole numbers {expected}"]
     wrong = ((votes < 0) | (votes > np.iinfo(np.int32).max)).any(axis=1)
     if wrong.any():
-        return [
-            f"votes that are negative or beyond 2^31: {_some([repr(ids[i]) for i in np.flatnonzero(wrong).tolist()])}"
-        ]
+        return [f"votes that are negative or beyond 2^31: {_named(ids, wrong)}"]
     return []
 
 
@@ -193,7 +187,8 @@ def _image_problems(images: Any, n: int, header: ShardHeader) -> list[str]:
     return [] if len(images) == n else [f"{len(images)} images for {n} ids"]
 
 
-def _named(ids: Sequence[str], wrong: NDArray[np.bool_]) -> str:
+def _named(ids: Sequence[str], wrong: Any) -> str:
+    """The ids where `wrong`, (n,) of truth values, says so."""
     return _some([repr(ids[i]) for i in np.flatnonzero(wrong).tolist()])
 
 

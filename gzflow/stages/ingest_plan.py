@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from sqlalchemy.engine import make_url
 
 from gzflow.catalog.store import CatalogStore
-from gzflow.settings import Settings
+from gzflow.errors import StoreError
+from gzflow.settings import Settings, without_password
 from gzflow.stages import ingest
 from gzflow.stages.counts import Counts
 from gzflow.stages.free_space import free_space
@@ -93,7 +94,7 @@ def forecast(
     """What `gzflow ingest` would do with this source.
 
     The catalog is read whole into a store that is thrown away, so that its numbers are exact. Images are estimated from
-    a sample that is really ingested, or from the ledger of an earlier run from the same service.
+    a sample that is really ingested, or from the ledger of the survey's latest run.
 
     Parameters
     ----------
@@ -105,10 +106,18 @@ def forecast(
 
     Raises
     ------
-    SettingsError, CatalogError
+    SettingsError, CatalogError, StoreError
         As ingest itself.
     """
     survey = ingest.check(source)
+    here = _known(settings, survey)
+    if source.catalog is None and not here:
+        raise StoreError(
+            f"survey {survey.name!r} is not in the catalog store, so there is nothing to plan for",
+            where=without_password(settings.catalog_url),
+            expected="an ingested survey, or the table that is to be ingested",
+            fix="give its table with --catalog FILE",
+        )
     with TemporaryDirectory(prefix="gzflow-plan-") as folder:
         scratch = Settings.load({}, home=Path(folder))
         catalog, reading_s = None, 0.0
@@ -117,7 +126,6 @@ def forecast(
             start = time.perf_counter()
             catalog = ingest.read(source, scratch)
             reading_s = time.perf_counter() - start
-        here = _known(settings, survey)
         plain = replace(source, catalog=None)
         counts, to_do = Counts(), 0
         if here:
@@ -133,7 +141,7 @@ def forecast(
             origin = settings if catalog is None else scratch
             ids = [chunk.ids for chunk in parts]
             tried = take_sample(source, settings, ids, size, origin=origin, workers=workers)
-    rate, held_back, attempts = _rate(survey, source, tried, pace)
+    rate, held_back, attempts = expected_pace(survey, source, tried, pace)
     per_image = tried.bytes_per_image if tried else pace.bytes_per_image if pace else None
     share = tried.done if tried and tried.put_off <= MUCH else 1.0
     return IngestForecast(
@@ -188,10 +196,10 @@ def _sample_size(source: IngestSource, survey: Survey, pace: Pace | None) -> int
     return int(min(max(survey.cutout.rate * SAMPLE_S, SMALLEST_SAMPLE), LARGEST_SAMPLE))
 
 
-def _rate(
+def expected_pace(
     survey: Survey, source: IngestSource, sample: IngestSample | None, pace: Pace | None
 ) -> tuple[float | None, bool, float]:
-    """Galaxies a second, whether the service's rate decides it, and attempts a galaxy."""
+    """Galaxies a second (None: unknown), whether the service's rate decides it, and attempts a galaxy."""
     # A service in trouble shows neither its pace nor its sizes: what is left is the rate that it allows.
     found = None if sample and sample.put_off > MUCH else sample or pace
     measured = found.galaxies_per_s if found else None

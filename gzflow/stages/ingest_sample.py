@@ -25,6 +25,8 @@ from gzflow.surveys import Survey, load_survey
 
 PATIENCE = 20.0
 """Seconds that a sample waits for a service which fails for everyone; a real run waits as long as the survey says."""
+DEADLINE = 60.0
+"""Seconds for one galaxy, half of them for one request: a service that cuts slowly is no service in trouble."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _hasty(name: str, survey: Survey, folder: Path) -> str:
     text = (
         f"[survey]\nextends = {json.dumps(base)}\nname = {json.dumps(survey.name)}\n"
         f"[cutout]\npatience = {min(PATIENCE, survey.cutout.patience)!r}\n"
-        f"deadline = {min(PATIENCE, survey.cutout.deadline)!r}\n"
+        f"deadline = {min(DEADLINE, survey.cutout.deadline)!r}\n"
     )
     path = folder / f"{survey.name}.toml"
     path.write_text(text, "utf-8")

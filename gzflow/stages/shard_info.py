@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gzflow.errors import ShardError, UnknownSurvey
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS, Manifest, Split
 from gzflow.shards.reader import ShardSet
@@ -49,16 +50,38 @@ class ShardSetInfo:
 def open_shards(name: str, pixels: int | None, settings: Settings) -> ShardSet:
     """The set in a folder or, where there is no folder of that name, the set of a survey.
 
+    A survey may be named as `gzflow status` does, without its TOML.
+
+    Parameters
+    ----------
+    pixels
+        Which set of the survey; a folder's set must be of that size.
+
     Raises
     ------
     ShardError
-        No set, several, or one that is not whole.
-    UnknownSurvey
-        Neither a folder nor a survey.
+        Neither a folder nor a survey, no set, several, one of another size, or one that is not whole.
     """
     if Path(name).is_dir():
-        return ShardSet.open(Path(name))
-    return find_shards(load_survey(name).name, pixels, settings)
+        shards = ShardSet.open(Path(name))
+        if pixels not in {None, shards.recipe.pixels}:
+            raise ShardError(
+                f"the set in this folder has images of {shards.recipe.pixels} px, not of {pixels}",
+                where=name,
+                fix="leave --pixels out: it chooses between the sets of a survey",
+            )
+        return shards
+    if Path(name).name == name and (settings.home / "shards" / name).is_dir():
+        return find_shards(name, pixels, settings)
+    try:
+        return find_shards(load_survey(name).name, pixels, settings)
+    except UnknownSurvey as error:
+        raise ShardError(
+            f"{name!r} is neither a folder nor a survey",
+            where=str(settings.home / "shards"),
+            expected="the folder of a set of shards, a survey's name as `gzflow status` says it, or its TOML",
+            fix="correct the name, or look at `gzflow status`",
+        ) from error
 
 
 def shard_info(shards: ShardSet) -> ShardSetInfo:

@@ -9,8 +9,9 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from gzflow.catalog.store import CatalogStore
-from gzflow.durable import replacing
-from gzflow.settings import Settings
+from gzflow.durable import write_bytes
+from gzflow.errors import StoreError
+from gzflow.settings import Settings, without_password
 from gzflow.shards.header import MANIFEST
 from gzflow.stages.pace import Pace, latest_pace
 
@@ -48,13 +49,28 @@ class SurveyStatus:
 
 
 def status(settings: Settings, survey: str | None = None) -> list[SurveyStatus]:
-    """Every survey in the store, or one; nothing is created by looking."""
+    """Every survey in the store, or one; nothing is created by looking.
+
+    Raises
+    ------
+    StoreError
+        The one survey was never ingested.
+    """
     url = make_url(settings.catalog_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-        return []
-    with CatalogStore(settings.catalog_url) as store:
-        names = [name for name in store.survey_names() if survey in {None, name}]
-        return [_one(store, settings, name) for name in names]
+    names: list[str] = []
+    found: list[SurveyStatus] = []
+    if url.get_backend_name() != "sqlite" or Path(url.database or "").exists():
+        with CatalogStore(settings.catalog_url) as store:
+            names = store.survey_names()
+            found = [_one(store, settings, name) for name in names if survey in {None, name}]
+    if survey is not None and not found:
+        raise StoreError(
+            f"survey {survey!r} is not in the catalog store",
+            where=without_password(settings.catalog_url),
+            expected=f"one of {', '.join(sorted(names))}" if names else "an ingested survey; there is none yet",
+            fix=f"correct the name, or run `gzflow ingest {survey} --catalog FILE` first",
+        )
+    return found
 
 
 def export_failures(settings: Settings, survey: str, file: Path) -> int:
@@ -70,8 +86,8 @@ def export_failures(settings: Settings, survey: str, file: Path) -> int:
     with CatalogStore(settings.catalog_url) as store:
         store.galaxies(survey, ids=[])  # an unknown name is an error, and no empty table
         failures = store.failures(survey)
-    with replacing(file) as temporary:
-        failures.write_csv(temporary)
+    # Not by the frame's own writer: its errors do not name the file.
+    write_bytes(file, failures.write_csv().encode())
     return len(failures)
 
 

@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from flows.cli_shards import _png
+from gzflow.errors import SettingsError, ShardError
 from gzflow.settings import Settings
 from gzflow.simulation.survey import SimulatedSurvey
 
@@ -66,9 +68,24 @@ def test_counts_that_do_not_add_up_are_found(gzflow, shards: Path):
 
 
 def test_neither_folder_nor_survey(gzflow):
-    done = gzflow("shards", "info", "nowhere", check=False)
+    done = gzflow("shards", "info", "nowhere", "--sheet", "sheet.png", check=False)
     assert done.returncode == 2
-    assert "nowhere" in done.stderr
+    assert "'nowhere' is neither a folder nor a survey" in done.stderr
+
+
+def test_a_set_is_found_by_the_name_that_status_says(written: Path):
+    from gzflow.stages.shard_info import open_shards
+
+    settings = Settings.load({}, home=written.parents[2])
+    assert open_shards("sim", None, settings).folder == written
+    with pytest.raises(ShardError, match="images of 32 px, not of 64"):
+        open_shards(str(written), 64, settings)
+
+
+@pytest.mark.parametrize("name", ["sheet.jpg", "sheet"])
+def test_a_sheet_is_a_png(name: str):
+    with pytest.raises(SettingsError, match=r"\.png"):
+        _png(Path(name))
 
 
 def test_a_sheet_shows_each_galaxy_once(shards: Path):

@@ -73,11 +73,11 @@ def test_without_a_model_there_is_nothing_to_plan(home):
 
 @pytest.mark.slow
 def test_time_and_size_are_right_within_30_per_cent(home):
-    """Other work on the machine may fall on either measurement alone, so one of three tries must hold."""
+    """Other work on the machine may fall on either measurement alone, so one of five tries must hold."""
     settings, toml, small = home
     model = small.with_name("efficientnet_b0")  # long enough to be measured
     ratios: list[tuple[float, float]] = []
-    while len(ratios) < 3 and not any(0.7 < value < 1.3 for value, _ in ratios):
+    while len(ratios) < 5 and not any(0.7 < value < 1.3 for value, _ in ratios):
         options = predict.PredictOptions(survey=toml, model=str(model), samples=20 + len(ratios), fresh=True)
         found = forecast(options, settings)
         plan = predict.plan(options, settings)

@@ -45,6 +45,24 @@ def test_failures_are_exported_as_they_are(ingested: ingest.IngestSummary, setti
     assert mine["at"].endswith("+00:00")
 
 
+def test_a_misspelt_survey_is_told_which_there_are(ingested: ingest.IngestSummary, settings: Settings):
+    with pytest.raises(StoreError, match="one of decals-sim"):
+        status(settings, "decal")
+
+
+def test_where_nothing_was_ingested_nothing_is_shown_or_made(settings: Settings):
+    assert status(settings) == []
+    with pytest.raises(StoreError, match="there is none yet"):
+        status(settings, "decals")
+    assert not settings.home.exists()
+
+
+def test_a_table_that_cannot_be_written_is_named(ingested: ingest.IngestSummary, settings: Settings):
+    with pytest.raises(OSError, match="proc") as caught:
+        export_failures(settings, "decals-sim", Path("/proc/failures.csv"))
+    assert caught.value.filename is not None
+
+
 def test_an_unknown_survey_has_no_failures_to_export(
     ingested: ingest.IngestSummary, settings: Settings, tmp_path: Path
 ):

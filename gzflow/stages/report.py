@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gzflow import __version__
 from gzflow.catalog.store import CatalogStore
+from gzflow.evaluation.evaluation_tables import agreement_table, answer_table, calibration_table
 from gzflow.evaluation.figures import (
     confusion_figure,
     contact_sheet,
@@ -169,7 +170,9 @@ def _scores(
     ]
     pictures.append(Picture(figure_png(reliability(means, votes, tree)), alt="Predicted against observed fractions"))
     folded = [metric_table(evaluation, selection, fold=True) for selection in ("asked", "confident")]
-    return (Section("How good it is", items=(metric_table(evaluation, "half-asked"), *pictures, *folded)),)
+    folded += [agreement_table(evaluation, "half-asked", fold=True), answer_table(evaluation, fold=True)]
+    tables = (metric_table(evaluation, "half-asked"), calibration_table(evaluation))
+    return (Section("How good it is", items=(*tables, *pictures, *folded)),)
 
 
 def _gallery(predicted: PredictSummary) -> tuple[Section, ...]:

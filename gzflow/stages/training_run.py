@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from gzflow.durable import write_json
 from gzflow.errors import TrackingError, TrainingError
-from gzflow.evaluation.figures import confusion_figure, figure_png, reliability, training_curves
+from gzflow.evaluation.figures import confusion_figure, figure_png, reliability, training_curves, transforms_figure
 from gzflow.evaluation.metrics import Evaluation
 from gzflow.lock import exclusive
 from gzflow.posterior import fractions
@@ -471,6 +471,7 @@ def _log_figures(
     run.log_bytes("figures/training-curves.png", figure_png(curves(result.history, result.baseline, result.best_epoch)))
     if evaluation is None:
         return
+    run.log_bytes("figures/transforms.png", figure_png(transforms_figure(evaluation.calibrations)))
     for matrix in evaluation.confusions if whole else ():
         if matrix.n:
             run.log_bytes(f"figures/confusion/{matrix.question}.png", figure_png(confusion_figure(matrix)))

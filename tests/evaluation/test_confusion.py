@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from gzflow.evaluation.confusion import ConfusionMatrix, confusion_matrices
+from gzflow.evaluation.figures import confusion_figure
 from gzflow.evaluation.selection import selected
 from gzflow.posterior import fractions
 
@@ -64,3 +65,11 @@ def test_the_seeds_merging_table_is_shown_to_be_worse_than_a_constant() -> None:
     assert found.lead.upper < -0.05
     as_rows = ConfusionMatrix("merging", names, counts, "asked", 1).agreement()
     assert 0 < as_rows.lead.lower < as_rows.lead.upper < 0.02
+
+
+def test_the_figure_of_the_seeds_merging_table_prints_the_baseline_that_beats_it() -> None:
+    counts = np.array([[36093, 133, 230, 785], [2145, 159, 123, 159], [441, 31, 287, 155], [1327, 14, 39, 1152]])
+    names = ("none", "minor-disturbance", "major-disturbance", "merger")
+    figure = confusion_figure(ConfusionMatrix("merging", names, counts.T, "asked", 1))
+    words = " ".join(text.get_text() for text in figure.texts)
+    assert "87.1% of 43,273 galaxies agree; always “none” would score 92.4%" in words

@@ -72,4 +72,5 @@ def test_the_figure_of_the_seeds_merging_table_prints_the_baseline_that_beats_it
     names = ("none", "minor-disturbance", "major-disturbance", "merger")
     figure = confusion_figure(ConfusionMatrix("merging", names, counts.T, "asked", 1))
     words = " ".join(text.get_text() for text in figure.texts)
-    assert "87.1% of 43,273 galaxies agree; always “none” would score 92.4%" in words
+    assert "87.1% of 43,273 galaxies agree; always “none” would score" in words
+    assert "92.5%" in words

@@ -55,7 +55,7 @@ def linked(store: CatalogStore, survey_name: str) -> pl.DataFrame:
     longer holds are left out.
     """
     runs = store.crossmatches()
-    pairs = _reachable(survey_name, list(runs.select("left_survey", "right_survey").iter_rows()))
+    pairs = reachable(survey_name, list(runs.select("left_survey", "right_survey").iter_rows()))
     links = [
         store.crossmatch(left, right).select(
             pl.lit(left).alias("left_survey"), "left_id", pl.lit(right).alias("right_survey"), "right_id"
@@ -75,7 +75,7 @@ def linked(store: CatalogStore, survey_name: str) -> pl.DataFrame:
     return pl.concat([empty, *placed]).sort("object", "survey", "id_str")
 
 
-def _reachable(survey_name: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def reachable(survey_name: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The pairs of surveys that lead to this one."""
     known, before = {survey_name}, 0
     while len(known) > before:

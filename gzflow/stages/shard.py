@@ -30,6 +30,7 @@ from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.stages.counts import Counts
 from gzflow.stages.shard_images import IngestedImage, ShardImages, unusable
 from gzflow.stages.split_keys import split_keys
+from gzflow.stages.unmatched import unmatched
 from gzflow.surveys import Survey, load_survey
 
 logger = logging.getLogger(__name__)
@@ -113,13 +114,21 @@ def plan(survey_name: str, settings: Settings, *, pixels: int = 300, codec: Code
     with CatalogStore(settings.catalog_url) as store:
         table = _table(store, survey)
         ids = table["id_str"].to_list()
-        keys = split_keys(store, survey.name, ids, _floats(table["ra"]), _floats(table["dec"]))
+        ra, dec = _floats(table["ra"]), _floats(table["dec"])
+        keys = split_keys(store, survey.name, ids, ra, dec)
+        shared = unmatched(store, survey.name, ra, dec)
     if not len(table):
         raise StoreError(
             f"survey {survey.name} has no galaxy with an image",
             where=without_password(settings.catalog_url),
             expected="one or more galaxies ingested with state done",
             fix=f"run `gzflow ingest {survey_name} --catalog FILE` and look at `gzflow status`",
+        )
+    for other, share in shared.items():
+        logger.warning(
+            "about %.3g %% of the galaxies of %s are also in %s and no recorded match links them: some may be on two"
+            " sides of a split; run `gzflow crossmatch %s %s` first (a survey of your own: the path of its TOML)",
+            *(100 * share, other, survey.name, survey_name, other),
         )
     assignment = assign(keys, ids)
     size = max(1, min(SHARD_SIZE, MEMORY // (pixels * pixels * recipe.n_channels)))

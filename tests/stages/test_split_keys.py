@@ -12,10 +12,12 @@ from gzflow.catalog.objects import linked
 from gzflow.catalog.read import read_catalog
 from gzflow.catalog.split import assign
 from gzflow.catalog.store import CatalogStore
+from gzflow.catalog.store.cutouts import CutoutRecord
 from gzflow.settings import Settings
 from gzflow.sky import cells
-from gzflow.stages import crossmatch
+from gzflow.stages import crossmatch, shard
 from gzflow.stages.split_keys import canonical_cells, split_keys
+from gzflow.stages.unmatched import unmatched
 from gzflow.surveys import load_survey
 
 N = 2000
@@ -117,6 +119,33 @@ def test_a_mistaken_match_is_replaced_from_either_side(surveys: dict[str, str], 
         assert store.crossmatches().select("left_survey", "right_survey").rows() == [("a", "b")]
         members = linked(store, "a")
         assert members.group_by("object").len()["len"].max() == 2
+
+
+def test_surveys_of_the_same_sky_that_no_match_links_are_told(surveys: dict[str, str], settings: Settings) -> None:
+    ra, dec = positions(0)
+    match(surveys, "a", "b", settings)
+    with CatalogStore(settings.catalog_url) as store:
+        shares = unmatched(store, "a", ra, dec)
+        assert list(shares) == ["c"]
+        assert shares["c"] > 0.95
+        assert not unmatched(store, "a", (ra + 90) % 360, dec)
+        assert not unmatched(store, "a", [np.nan], [np.nan])
+    match(surveys, "b", "c", settings)
+    with CatalogStore(settings.catalog_url) as store:
+        assert not unmatched(store, "a", ra, dec)
+
+
+def test_sharding_says_which_match_is_missing(
+    surveys: dict[str, str], settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = {"state": "done", "path": "nowhere.png", "bytes": 1, "sha256": "0" * 64}
+    with CatalogStore(settings.catalog_url) as store:
+        store.record_cutouts("a", [CutoutRecord(f"a{n}", **place) for n in range(N)])
+    shard.plan(surveys["a"], settings, pixels=32)
+    said = [record.getMessage() for record in caplog.records if "no recorded match" in record.getMessage()]
+    assert len(said) == 2
+    assert " % of the galaxies of b are also in a " in said[0]
+    assert f"gzflow crossmatch {surveys['a']} b" in said[0]
 
 
 def test_the_canonical_cell_is_the_smallest() -> None:

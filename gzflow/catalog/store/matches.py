@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Table, and_, delete, insert, select
+from sqlalchemy import Table, and_, delete, func, insert, select
 
 from gzflow.catalog.database import BATCH
 from gzflow.catalog.store import schema
@@ -16,6 +16,7 @@ _CROSSMATCHES = {
     "left_survey": TEXT, "right_survey": TEXT, "radius_arcsec": NUMBER, "how": TEXT, "n_matches": WHOLE,
     "at": TEXT,
 }  # fmt: skip
+_POSITIONS = {"id_str": TEXT, "ra": NUMBER, "dec": NUMBER}
 _MATCHES = {"left_id": TEXT, "right_id": TEXT, "separation_arcsec": NUMBER}
 
 
@@ -70,6 +71,15 @@ class MatchTable(StoreBase):
                 )
             query = select(*(table.c[name] for name in _MATCHES)).where(_pair(table, left_survey, right_survey))
             return self._database.frame(connection, query, _MATCHES).sort(list(_MATCHES))
+
+    @patient
+    def some_positions(self, survey_name: str, most: int) -> pl.DataFrame:
+        """``id_str``, ``ra``, ``dec`` in degrees of at most so many galaxies that have a position, drawn at random."""
+        table = schema.galaxies.c
+        placed = and_(table.survey == survey_name, table.ra.is_not(None), table.dec.is_not(None))
+        query = select(*(table[name] for name in _POSITIONS)).where(placed).order_by(func.random()).limit(most)
+        with self._database.reading() as connection:
+            return self._database.frame(connection, query, _POSITIONS)
 
 
 def _pair(table: Table, left: str, right: str) -> Any:

@@ -26,6 +26,7 @@ MAX_ANSWER_BYTES = 64 * 2**20
 LONGEST_PAUSE_S = 3600.0
 CONNECT_S = 15.0
 _WORTH_SAYING_S = 5.0
+_SHOWN = 200
 _CATCH_UP_S = 0.05
 """What this program was late by may be made up for at once: one request at 4 a second, twenty at 400."""
 
@@ -148,11 +149,21 @@ class Host:
             raise ServiceUnavailable(
                 f"no complete answer within {limit:.1f} s ({len(content):,} bytes came)", where=request.where
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ServiceUnavailable(
-                f"the connection failed after {len(content):,} bytes: {error or type(error).__name__}",
-                where=request.where,
-            ) from error
+        # A ValueError is a name that no host can have, which a redirect may lead to.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ServiceUnavailable(_trouble(error, len(content)), where=request.where) from error
+
+
+def _trouble(error: Exception, received: int) -> str:
+    """What went wrong, on one line."""
+    if isinstance(error, aiohttp.TooManyRedirects):
+        return f"the host redirects {len(error.history)} times and more"
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.RedirectClientError):
+        return f"the host redirects to what is no web address: {error}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"what came is no HTTP answer: {' '.join(error.message.split())[:_SHOWN]}"
+    said = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
+    return f"the connection failed after {received:,} bytes: {said}"
 
 
 def _burst(rate: float) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from gzflow.errors import GzflowError, RecordUnavailable, StoreUnavailable, TrackingUnavailable, TransientCutoutError
+
+log = logging.getLogger("gzflow.retries")
 
 AWAY = (TransientCutoutError, RecordUnavailable, StoreUnavailable, TrackingUnavailable)
 MISTAKES = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
@@ -12,9 +15,16 @@ MISTAKES = (ArithmeticError, AssertionError, AttributeError, ImportError, Lookup
 
 
 def may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect's signature
-    """Whether the same task may succeed later: what gzflow refuses on purpose stays refused, and so do mistakes."""
+    """Whether the same task may succeed later: what gzflow refuses on purpose stays refused, and so do mistakes.
+
+    Prefect asks only while tries are left, and says no word to the one who then waits for minutes; so it is said here.
+    """
     error = state.result(raise_on_failure=False)
-    return isinstance(error, AWAY) or not isinstance(error, (GzflowError, *MISTAKES))
+    again = isinstance(error, AWAY) or not isinstance(error, (GzflowError, *MISTAKES))
+    if again:
+        said = error.what if isinstance(error, GzflowError) else str(error) or type(error).__name__
+        log.warning("%s: %s: trying again by itself, with growing pauses", task.name, said)
+    return again
 
 
 LOCAL: dict[str, Any] = {

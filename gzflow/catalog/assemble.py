@@ -138,15 +138,15 @@ def _places(
             where=str(path),
             problems=problems,
             expected=f"the columns of {survey.about.title or survey.name}",
-            fix=_other_survey(headers[""])
+            fix=_other_survey(survey, headers[""])
             or 'give the table that the survey describes, or describe yours: a TOML with extends = "<survey>" that'
             " overrides the names",
         )
     return places, tuple(empty), tuple(lacking)
 
 
-def _other_survey(present: list[str]) -> str:
-    known = recognised(present)
+def _other_survey(survey: Survey, present: list[str]) -> str:
+    known = [name for name in recognised(present) if name != survey.name]
     return f"the table has all columns of survey {known[0]}: name that one" if known else ""
 
 

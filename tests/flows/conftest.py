@@ -30,12 +30,12 @@ answers = ["yes", "no"]
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("flows") / "home"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gzflow(home: Path) -> Gzflow:
     """The command as a user types it, with a home of its own and no server anywhere."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}

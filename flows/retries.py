@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from gzflow.errors import GzflowError, RecordUnavailable, StoreUnavailable, TrackingUnavailable, TransientCutoutError
+from gzflow.terminal import is_of_the_disk
 
 log = logging.getLogger("gzflow.retries")
 
@@ -20,7 +21,9 @@ def may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ARG001 - Prefect
     Prefect asks only while tries are left, and says no word to the one who then waits for minutes; so it is said here.
     """
     error = state.result(raise_on_failure=False)
-    again = isinstance(error, AWAY) or not isinstance(error, (GzflowError, *MISTAKES))
+    # A full disk stays full while the task waits, and whoever could make room would not hear of it.
+    refused = isinstance(error, (GzflowError, *MISTAKES)) or (isinstance(error, OSError) and is_of_the_disk(error))
+    again = isinstance(error, AWAY) or not refused
     if again:
         said = error.what if isinstance(error, GzflowError) else str(error) or type(error).__name__
         log.warning("%s: %s: trying again by itself, with growing pauses", task.name, said)

@@ -39,11 +39,16 @@ def disk_error(error: OSError, place: Path) -> DiskError | None:
     place
         Where the command writes: a write that fails does not say which file it was for.
     """
-    # Without a file a denied permission is something else's: a port's, a process's.
-    if error.errno not in _DISK or (error.errno == errno.EACCES and error.filename is None):
+    if not is_of_the_disk(error) or error.errno is None:
         return None
     what, fix = _DISK[error.errno]
     return DiskError(what, where=str(error.filename or place), problems=[error.strerror or str(error)], fix=fix)
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether the disk refused: it is full, may not be written, or denies a file."""
+    # Without a file a denied permission is something else's: a port's, a process's.
+    return error.errno in _DISK and not (error.errno == errno.EACCES and error.filename is None)
 
 
 def leave_on_sigterm() -> None:

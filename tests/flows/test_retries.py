@@ -20,13 +20,14 @@ def images() -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "images: [Errno 28] No space left on device: trying again"),
+        (OSError(errno.EIO, "Input/output error"), "images: [Errno 5] Input/output error: trying again"),
+        (OSError(errno.ENOSPC, "No space left on device"), None),
         (ServiceUnavailable("3 of 9 galaxies got no answer yet", fix="nothing"), "images: 3 of 9 galaxies got no answ"),
         (OSError(), "images: OSError: trying again"),
         (CutoutError("refused"), None),
         (ValueError("a mistake"), None),
     ],
-    ids=["disk", "service", "wordless", "refused", "mistake"],
+    ids=["disk", "full disk", "service", "wordless", "refused", "mistake"],
 )
 def test_what_is_tried_again_is_said(error: Exception, said: str | None, caplog: pytest.LogCaptureFixture) -> None:
     assert may_pass(images, None, Failed(data=error)) is (said is not None)

@@ -28,13 +28,18 @@ from flows import (
 )
 from flows.cli_options import (
     CatalogOption,
+    ConcentrationsOption,
     ConfigOption,
     EpochsOption,
     ImagesOption,
     JoinOption,
     MappingOption,
+    MismatchOption,
+    ModelOption,
     PixelsOption,
+    PrecisionOption,
     PresetOption,
+    SamplesOption,
     SeedOption,
     SidePixels,
     SurveyArgument,
@@ -165,17 +170,12 @@ def train(
 def predict(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
-    model: Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")] = None,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Dropout samples of the head a galaxy.")] = 20,
+    model: ModelOption = None,
+    samples: SamplesOption = 20,
     seed: SeedOption = 42,
-    allow_recipe_mismatch: Annotated[
-        bool, typer.Option(help="Predict on images made another way than the model's; stamps every row.")
-    ] = False,
-    concentrations: Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")] = False,
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        typer.Option(help="Of the encoder; bfloat16 is faster where a CPU has it."),
-    ] = "auto",
+    allow_recipe_mismatch: MismatchOption = False,
+    concentrations: ConcentrationsOption = False,
+    precision: PrecisionOption = "auto",
     fresh: Annotated[bool, typer.Option(help="Leave an unfinished run of another model version, begin anew.")] = False,
 ) -> None:
     """Predict vote fractions with their intervals for every galaxy of a survey's shards."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -45,6 +45,16 @@ PresetOption = Annotated[
     typer.Option(help="Begin with a method's options: w21, w20, zoobot, or small for a CPU (docs/training.md)."),
 ]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML or YAML file with training options (docs/training.md).")]
+ModelOption = Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")]
+SamplesOption = Annotated[int, typer.Option(min=1, max=1000, help="Dropout samples of the head a galaxy.")]
+MismatchOption = Annotated[
+    bool, typer.Option(help="Predict on images made another way than the model's; stamps every row.")
+]
+ConcentrationsOption = Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")]
+PrecisionOption = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(help="Of the encoder; bfloat16 is faster where a CPU has it."),
+]
 SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli_options import (
     CatalogOption,
+    ConcentrationsOption,
     ImagesOption,
     JoinOption,
     MappingOption,
+    MismatchOption,
+    ModelOption,
     PixelsOption,
+    PrecisionOption,
+    SamplesOption,
     SeedOption,
     SurveyArgument,
     check_shards,
@@ -63,14 +68,12 @@ def ingest(
 def predict(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
-    model: Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")] = None,
-    samples: Annotated[int, typer.Option(min=1, max=1000, help="Dropout samples of the head a galaxy.")] = 20,
+    model: ModelOption = None,
+    samples: SamplesOption = 20,
     seed: SeedOption = 42,
-    allow_recipe_mismatch: Annotated[
-        bool, typer.Option(help="Predict on images made another way than the model's.")
-    ] = False,
-    concentrations: Annotated[bool, typer.Option(help="Keep every sample's concentrations too.")] = False,
-    precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option(help="Of the encoder.")] = "auto",
+    allow_recipe_mismatch: MismatchOption = False,
+    concentrations: ConcentrationsOption = False,
+    precision: PrecisionOption = "auto",
     sample: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Galaxies to try. Empty: up to five seconds' worth.")
     ] = None,

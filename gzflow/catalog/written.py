@@ -89,8 +89,3 @@ class WrittenType:
         if self.whole:
             return column.cast(pl.Int64, strict=False) if self.fits else column
         return finite(column.cast(pl.Float64, strict=False)) if self.number and not self.padded else column
-
-
-def as_written(column: pl.Series) -> pl.Series:
-    """Text as the type that all of it has."""
-    return WrittenType.of(column).applied(column)

@@ -9,15 +9,6 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
-
-
-class Limiter(Protocol):
-    """Anything that grants permissions; a whole run may share one."""
-
-    async def acquire(self) -> None:
-        """Return when the next request may be sent."""
-        ...
 
 
 class RateLimiter:

@@ -9,6 +9,7 @@ from prefect import Task
 from prefect.futures import as_completed
 
 from flows.progress import Progress
+from flows.stopping import heard
 from gzflow.settings import Settings
 from gzflow.stages.counts import Counts, total
 
@@ -20,16 +21,17 @@ def run_chunks(task: Task[..., Counts], chunks: Sequence[Any], settings: Setting
     """
     futures = [task.submit(chunk, settings) for chunk in chunks]
     counts, errors = [], []
-    for future in as_completed(futures):
-        try:
-            result = future.result(raise_on_failure=False)
-        except Exception as error:  # noqa: BLE001 - what a cluster says of a task that it has lost for good
-            result = error
-        if isinstance(result, Counts):
-            counts.append(result)
-            progress.advance(result)
-        else:
-            errors.append(result)
+    with heard():
+        for future in as_completed(futures):
+            try:
+                result = future.result(raise_on_failure=False)
+            except Exception as error:  # noqa: BLE001 - what a cluster says of a task that it has lost for good
+                result = error
+            if isinstance(result, Counts):
+                counts.append(result)
+                progress.advance(result)
+            else:
+                errors.append(result)
     if errors:
         raise errors[0]
     return total(counts)

@@ -12,9 +12,10 @@ from typing import NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows.stopping import leave
 from gzflow.errors import GzflowError, StackError
 from gzflow.settings import Settings, without_password
-from gzflow.terminal import INTERRUPTED, REFUSED, STOPPED, TERMINATED, disk_error, leave_on_sigterm
+from gzflow.terminal import REFUSED, STOPPED, disk_error, exit_code, leave_on_sigterm, stop_behind
 
 UNREACHABLE = "Failed to reach API"
 """What Prefect says, in a plain RuntimeError, when no server answers."""
@@ -75,23 +76,10 @@ def explained_errors() -> Iterator[None]:
         with _refused():
             yield
     except BaseException as error:
-        if (code := _stopped_by(error)) is None:
+        if (stop := stop_behind(error)) is None:
             raise
         err.print(STOPPED)
-        sys.exit(code)
-
-
-def _stopped_by(error: BaseException | None) -> int | None:
-    """Exit code of the signal behind an error: what it interrupted may have made another error of it."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return INTERRUPTED
-        if isinstance(error, SystemExit) and error.code in {INTERRUPTED, TERMINATED}:
-            return int(error.code)
-        if type(error).__name__ == "TerminationSignal":  # Prefect's own name for SIGTERM
-            return TERMINATED
-        error = error.__cause__ or error.__context__
-    return None
+        leave(exit_code(stop))
 
 
 @contextmanager

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from prefect.context import FlowRunContext
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.stopping import told
 from gzflow.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -22,6 +25,20 @@ if TYPE_CHECKING:
 SETTING = "GZFLOW_TASK_RUNNER"
 THREADS, DASK = "threads", "dask"
 SCHEMES = ("tcp://", "tls://")
+
+
+class Threads(ThreadPoolTaskRunner):
+    """Prefect's threads, which after a signal are not waited for: one may be asleep until its next try."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let go of the threads."""
+        pool: ThreadPoolExecutor | None = self.__dict__["_executor"]
+        if told() and pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._executor = None  # Prefect would wait for it
+        super().__exit__(kind, error, traceback)
 
 
 def task_runner(threads: int) -> TaskRunner[PrefectFuture[Any]]:
@@ -42,7 +59,7 @@ def task_runner(threads: int) -> TaskRunner[PrefectFuture[Any]]:
     """
     chosen = os.environ.get(SETTING) or THREADS
     if chosen == THREADS:
-        return ThreadPoolTaskRunner(max_workers=threads)
+        return Threads(max_workers=threads)
     kind, _, workers = chosen.partition(":")
     address = chosen if chosen.startswith(SCHEMES) else None
     if address is None and not (kind == DASK and (workers.isdigit() or chosen == DASK) and workers != "0"):

@@ -61,6 +61,26 @@ def _leave(_number: int, _frame: object) -> NoReturn:
     sys.exit(TERMINATED)
 
 
+def stop_behind(error: BaseException | None) -> BaseException | None:
+    """The signal behind an error, if there is one: what it interrupted may have made another error of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        if isinstance(error, SystemExit) and error.code in {INTERRUPTED, TERMINATED}:
+            return error
+        if type(error).__name__ == "TerminationSignal":  # Prefect's own name for SIGTERM
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def exit_code(stop: BaseException) -> int:
+    """Of a program that this signal ends, as shells count them."""
+    if isinstance(stop, SystemExit):
+        return int(stop.code or 0)
+    return INTERRUPTED if isinstance(stop, KeyboardInterrupt) else TERMINATED
+
+
 @contextmanager
 def plain_command(place: Path) -> Iterator[None]:
     """Run a command that has no more than the compute core and writes to `place`.

@@ -18,6 +18,22 @@ from gzflow.settings import Settings
 from gzflow.tracking.client import connect
 
 pytestmark = pytest.mark.slow
+DOWN = """
+[survey]
+name = "down"
+[catalog]
+id = "id"
+ra = "ra"
+dec = "dec"
+[cutout]
+service = "legacysurvey"
+url = "http://127.0.0.1:1"
+pixels = 64
+pixscale = 0.262
+[[question]]
+name = "smooth"
+answers = ["yes", "no"]
+"""
 Started = Callable[..., subprocess.Popen[str]]
 
 
@@ -145,3 +161,24 @@ def test_kill_9_leaves_no_temporary_server(sharded: Path, rings: Path, started: 
     assert any("uvicorn" in " ".join(other.cmdline()) for other in session_of(process))
     process.kill()
     assert left_after(process, 30) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_waits_for_a_dead_service_is_stopped_soon(
+    started: Started, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """Its chunks would wait for a quarter of an hour, in threads that no signal reaches."""
+    (tmp_path / "down.toml").write_text(DOWN)
+    rows = "".join(f"g{i},{i / 10},{i / 20}\n" for i in range(100))
+    (tmp_path / "galaxies.csv").write_text(f"id,ra,dec\n{rows}")
+    process = started("ingest", tmp_path / "down.toml", "--catalog", tmp_path / "galaxies.csv")
+    read_until(process, "requests in a row: pausing")
+    process.send_signal(number)
+    begun = time.monotonic()
+    assert process.stdout is not None
+    said = process.stdout.read()
+    assert process.wait(60) == code, said
+    assert time.monotonic() - begun < 30
+    assert "run the same command again to go on from here" in said
+    assert "Traceback" not in said
+    assert left_after(process, 20) == []

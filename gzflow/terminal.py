@@ -6,6 +6,7 @@ import errno
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,6 +52,9 @@ def is_of_the_disk(error: OSError) -> bool:
     return error.errno in _DISK and not (error.errno == errno.EACCES and error.filename is None)
 
 
+_terminated = threading.Event()
+
+
 def leave_on_sigterm() -> None:
     """End the program on SIGTERM as on Ctrl-C: in order, with all that is to be done at the end."""
     with suppress(ValueError):  # in a thread there are no signals to care for
@@ -58,6 +62,7 @@ def leave_on_sigterm() -> None:
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
+    _terminated.set()
     sys.exit(TERMINATED)
 
 
@@ -71,7 +76,8 @@ def stop_behind(error: BaseException | None) -> BaseException | None:
         if type(error).__name__ == "TerminationSignal":  # Prefect's own name for SIGTERM
             return error
         error = error.__cause__ or error.__context__
-    return None
+    # What is not written in Python, pydantic for one, makes a new error of it that knows of no other.
+    return SystemExit(TERMINATED) if _terminated.is_set() else None
 
 
 def exit_code(stop: BaseException) -> int:

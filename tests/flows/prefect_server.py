@@ -135,7 +135,11 @@ class PrefectServer:
         return httpx.get(f"{self.api}/{path}", timeout=30).raise_for_status().json()
 
     def post(self, path: str, **body: Any) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+        for _ in range(5):
+            answer = httpx.post(f"{self.api}/{path}", json=body, timeout=30)
+            if answer.status_code != 503:  # its SQLite is busy; Prefect's own client asks again too
+                break
+            time.sleep(1)
         return answer.raise_for_status().json() if answer.content else None
 
     def submit(self, deployment: str, **parameters: Any) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,21 @@ def test_a_signal_keeps_its_exit_code_when_what_it_interrupted_makes_another_err
         interrupted()
     assert end.value.code == 143
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_signal_is_known_also_when_an_error_says_nothing_of_it():
+    program = """
+import os, signal, time
+from flows.console import explained_errors
+with explained_errors():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+    except SystemExit:
+        pass
+    raise RuntimeError("SystemExit: 143")  # as pydantic's serializer says it
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 143, done.stderr
+    assert "run the same command again" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -10,11 +10,12 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 from prefect.futures import wait
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
 from flows.origin import label
 from flows.retries import may_pass
+from flows.runner import Threads
+from flows.stopping import heard
 from gzflow.cutouts.zenodo import RecordFile
 from gzflow.settings import Settings
 from gzflow.stages import acquire as stage
@@ -71,7 +72,7 @@ def run_name() -> str:
 @flow(
     name="acquire",
     flow_run_name=run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=stage.CONNECTIONS),
+    task_runner=Threads(max_workers=stage.CONNECTIONS),
 )
 def acquire(record: str, files: list[str] | None = None, to: Path | None = None) -> stage.AcquireSummary:
     """Fetch files of a published record; a rerun goes on where this one stopped.
@@ -86,7 +87,8 @@ def acquire(record: str, files: list[str] | None = None, to: Path | None = None)
     with stage.alone(plan.folder):
         meter = Meter(plan.bytes)
         futures = [bring.submit(plan, file, settings, meter) for file in plan.files]
-        wait(futures)
+        with heard():
+            wait(futures)
         got = [future.result(raise_on_failure=False) for future in futures]
     there = tuple(file for file in got if isinstance(file, stage.AcquiredFile))
     summary = stage.AcquireSummary(plan.record, plan.folder, there)

@@ -47,11 +47,11 @@ def leave(code: int) -> NoReturn:
     """Exit; after a signal in `GRACE_S` at the latest, for Python itself would wait for every thread."""
     if told():
         deadline = time.monotonic() + GRACE_S
-        working = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+        me = threading.current_thread()
+        working = [thread for thread in threading.enumerate() if not thread.daemon and thread is not me]
         for thread in working:
-            if not thread.daemon:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        if any(thread.is_alive() and not thread.daemon for thread in working):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in working):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)  # the guardian ends Prefect's temporary server

@@ -107,11 +107,11 @@ def plain_command(place: Path) -> Iterator[None]:
         if (explained := disk_error(error, place)) is None:
             raise
         _refuse(explained)
-    except (SystemExit, KeyboardInterrupt) as end:
-        code = end.code if isinstance(end, SystemExit) else INTERRUPTED
-        if code in {INTERRUPTED, TERMINATED}:
-            sys.stderr.write(f"{STOPPED}\n")
-        sys.exit(code)
+    except BaseException as error:
+        if (stop := stop_behind(error)) is None:
+            raise
+        sys.stderr.write(f"{STOPPED}\n")
+        sys.exit(exit_code(stop))
 
 
 def _refuse(error: GzflowError) -> NoReturn:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gzflow.errors import EvaluationError
 from gzflow.evaluation.bootstrap import Interval, bootstrap_means
+from gzflow.evaluation.numbers import mean
 
 TOTAL = "all questions"
 RESAMPLES = 2000
@@ -99,13 +100,9 @@ def paired_gains(
         PairedGain(
             question=name,
             n=int(chosen[:, i].sum()),
-            first=_mean(columns[0][chosen[:, i], i]),
-            second=_mean(columns[1][chosen[:, i], i]),
+            first=mean(columns[0][chosen[:, i], i]),
+            second=mean(columns[1][chosen[:, i], i]),
             gain=gains[i],
         )
         for i, name in enumerate((TOTAL, *questions))
     )
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else float("nan")

@@ -8,6 +8,7 @@ from math import isfinite
 from gzflow.evaluation.bootstrap import Interval
 from gzflow.evaluation.calibration import LEVELS
 from gzflow.evaluation.discrete_coverage import DEVIATION
+from gzflow.evaluation.numbers import number, percent
 from gzflow.evaluation.report import Cell, Table, Tone
 from gzflow.evaluation.scores import Evaluation
 from gzflow.evaluation.selection import CONFIDENT, MEANING, Selection, floor_of
@@ -31,7 +32,7 @@ def agreement_table(evaluation: Evaluation, selection: Selection, *, fold: bool 
                 score.question,
                 f"{score.n:,}",
                 _share(found.accuracy),
-                Cell(_percent(score.majority_accuracy), title=f"always “{score.majority_answer}”"),
+                Cell(percent(score.majority_accuracy), title=f"always “{score.majority_answer}”"),
                 Cell(_points(found.lead), tone),
                 _number(found.macro_f1),
                 _number(found.weighted_f1),
@@ -60,12 +61,12 @@ def answer_table(evaluation: Evaluation, *, fold: bool = False) -> Table:
             f"{score.question}: {score.answer}",
             f"{score.n:,}",
             _number(score.mae),
-            _plain(score.mae_constant),
-            _plain(score.mae_noise),
-            _plain(score.mae_corrected),
+            number(score.mae_constant),
+            number(score.mae_noise),
+            number(score.mae_corrected),
             _number(score.rmse),
-            _plain(score.rmse_constant),
-            _plain(score.rmse_corrected),
+            number(score.rmse_constant),
+            number(score.rmse_corrected),
             _signed(score.bias),
         )
         for score in evaluation.answers
@@ -75,8 +76,8 @@ def answer_table(evaluation: Evaluation, *, fold: bool = False) -> Table:
         (
             "mean over answers",
             "",
-            *map(_plain, (total.mae, total.mae_constant, total.mae_noise, total.mae_corrected)),
-            *map(_plain, (total.rmse, total.rmse_constant, total.rmse_corrected)),
+            *map(number, (total.mae, total.mae_constant, total.mae_noise, total.mae_corrected)),
+            *map(number, (total.rmse, total.rmse_constant, total.rmse_corrected)),
             "",
         )
     )
@@ -101,11 +102,11 @@ def calibration_table(evaluation: Evaluation) -> Table:
                 entry.question,
                 f"{entry.n:,}",
                 *held,
-                _plain(entry.pit_distance),
-                f"{_percent(discrete.observed_in_deviation)} ({_percent(discrete.expected_in_deviation)})",
-                _plain(entry.reliability_error),
-                _plain(entry.sharpness),
-                _plain(entry.sharpness_constant),
+                number(entry.pit_distance),
+                f"{percent(discrete.observed_in_deviation)} ({percent(discrete.expected_in_deviation)})",
+                number(entry.reliability_error),
+                number(entry.sharpness),
+                number(entry.sharpness_constant),
             )
         )
     note = (
@@ -132,10 +133,10 @@ def slice_table(scores: Sequence[SliceScore], variable: str, floor: int) -> Tabl
             score.question,
             f"{score.n:,}",
             Cell(_interval(score.gain, "{:+.3f}"), "good" if score.gain.lower > 0 else "plain"),
-            _percent(score.agreement),
-            _plain(score.mae),
+            percent(score.agreement),
+            number(score.mae),
             _coverage(score.coverage.mean, 0.9, score.n),
-            f"{_percent(score.coverage.lower)} to {_percent(score.coverage.upper)}",
+            f"{percent(score.coverage.lower)} to {percent(score.coverage.upper)}",
         )
         for score in scores
         if score.variable == variable
@@ -181,7 +182,7 @@ def _table(
 
 def _coverage(share: float, level: float, n: int) -> Cell:
     off = abs(share - level) > TOLERANCE + 1e-9
-    return Cell(_percent(share), ("bad" if off else "good") if n >= TRUSTED and isfinite(share) else "plain")
+    return Cell(percent(share), ("bad" if off else "good") if n >= TRUSTED and isfinite(share) else "plain")
 
 
 def _intervals(evaluation: Evaluation) -> str:
@@ -206,16 +207,8 @@ def _number(found: Interval) -> str:
     return _interval(found, "{:.3f}")
 
 
-def _plain(value: float) -> str:
-    return f"{value:.3f}" if isfinite(value) else "–"
-
-
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−") if isfinite(value) else "–"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if isfinite(share) else "–"
 
 
 def _sentence(text: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gzflow.evaluation.bootstrap import Interval, bootstrap_means
+from gzflow.evaluation.numbers import mean
 from gzflow.evaluation.selection import question_totals, vote_fractions
 from gzflow.evaluation.vote_noise import mean_absolute_noise, noise_variance
 from gzflow.tree import DecisionTree
@@ -94,7 +95,7 @@ def answer_scores(
         question = tree.questions[int(tree.question_of_answer[column])].name
         absolute, square = intervals[column], intervals[len(tree.answers) + column]
         off = observed[rows, column] - constant[column]
-        floor_of_mae = _mean(noise[rows, column])
+        floor_of_mae = mean(noise[rows, column])
         scores.append(
             AnswerScore(
                 question=question,
@@ -103,12 +104,12 @@ def answer_scores(
                 n=int(rows.sum()),
                 mae=absolute,
                 rmse=Interval(square.mean**0.5, square.lower**0.5, square.upper**0.5, square.level),
-                bias=_mean(error[rows, column]),
-                mae_constant=_mean(np.abs(off)),
-                rmse_constant=_mean(off**2) ** 0.5,
+                bias=mean(error[rows, column]),
+                mae_constant=mean(np.abs(off)),
+                rmse_constant=mean(off**2) ** 0.5,
                 mae_noise=floor_of_mae,
                 mae_corrected=_difference(absolute.mean**2, floor_of_mae**2),
-                rmse_corrected=_difference(square.mean, _mean(variance[rows, column])),
+                rmse_corrected=_difference(square.mean, mean(variance[rows, column])),
             )
         )
     return tuple(scores)
@@ -124,13 +125,9 @@ def mean_over_answers(scores: Sequence[AnswerScore]) -> dict[str, float]:
         name: [getattr(score, name) for score in known]
         for name in ("mae_constant", "rmse_constant", "mae_noise", "mae_corrected", "rmse_corrected")
     }
-    return {name: _mean(np.array(values)) for name, values in columns.items()}
+    return {name: mean(np.array(values)) for name, values in columns.items()}
 
 
 def _difference(square: float, noise: float) -> float:
     # max would return the 0 for a NaN.
     return float(np.sqrt(np.maximum(square - noise, 0.0)))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else float("nan")

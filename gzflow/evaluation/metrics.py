@@ -13,6 +13,7 @@ from gzflow.evaluation.calibration import predictive_steps
 from gzflow.evaluation.confusion import ConfusionMatrix, confusion_matrices
 from gzflow.evaluation.fraction_errors import answer_scores, mean_over_answers
 from gzflow.evaluation.likelihood import log_likelihood, mixture_nll
+from gzflow.evaluation.numbers import mean
 from gzflow.evaluation.question_calibration import question_calibrations
 from gzflow.evaluation.scores import Evaluation, QuestionScore, TotalScore
 from gzflow.evaluation.selection import SELECTIONS, Selection, floor_of, question_totals, selected, vote_fractions
@@ -101,9 +102,9 @@ def evaluate(
                     selection=selection,
                     floor=floor_of(selection, floor),
                     n=matrix.n,
-                    nll=_mean(nll["model"][rows, q]),
-                    nll_constant=_mean(nll["constant"][rows, q]),
-                    nll_majority=_mean(nll["majority"][rows, q]),
+                    nll=mean(nll["model"][rows, q]),
+                    nll_constant=mean(nll["constant"][rows, q]),
+                    nll_majority=mean(nll["majority"][rows, q]),
                     gain=gained,
                     accuracy=matrix.accuracy,
                     majority_accuracy=matrix.majority_accuracy,
@@ -113,12 +114,12 @@ def evaluate(
                     agreement=matrix.agreement(resamples=resamples, seed=seed),
                     fraction_floor=fraction_floor,
                     n_fractions=int(voiced.sum()),
-                    mae=_mean(np.abs(error)),
-                    rmse=_mean(error**2) ** 0.5,
-                    mae_constant=_mean(np.abs(error_constant)),
-                    rmse_constant=_mean(error_constant**2) ** 0.5,
+                    mae=mean(np.abs(error)),
+                    rmse=mean(error**2) ** 0.5,
+                    mae_constant=mean(np.abs(error_constant)),
+                    rmse_constant=mean(error_constant**2) ** 0.5,
                     mae_interval=off,
-                    coverage=_mean(inside[rows, part]),
+                    coverage=mean(inside[rows, part]),
                     coverage_interval=held,
                 )
             )
@@ -133,12 +134,12 @@ def evaluate(
         seed=seed,
         total=TotalScore(
             n=int(voted.sum()),
-            nll=_mean(nll["model"][voted].sum(axis=1)),
-            nll_constant=_mean(nll["constant"][voted].sum(axis=1)),
-            nll_majority=_mean(nll["majority"][voted].sum(axis=1)),
+            nll=mean(nll["model"][voted].sum(axis=1)),
+            nll_constant=mean(nll["constant"][voted].sum(axis=1)),
+            nll_majority=mean(nll["majority"][voted].sum(axis=1)),
             gain=intervals[0],
             **mean_over_answers(answers),
-            coverage=_mean(inside[chosen["asked"][:, tree.question_of_answer]]),
+            coverage=mean(inside[chosen["asked"][:, tree.question_of_answer]]),
         ),
         questions=tuple(scores),
         confusions=confusions["half-asked"],
@@ -161,10 +162,6 @@ def majority_concentrations(baseline: NDArray[np.float64], tree: DecisionTree) -
         result[part] = (alpha.sum() - alpha.max()) / (len(alpha) - 1)
         result[part.start + int(alpha.argmax())] = alpha.max()
     return result
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 def _check(

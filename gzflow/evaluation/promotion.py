@@ -14,6 +14,7 @@ from gzflow.evaluation.bootstrap import Interval
 from gzflow.evaluation.calibration import covered
 from gzflow.evaluation.comparison import RESAMPLES, TOTAL, PairedGain, paired_gains
 from gzflow.evaluation.likelihood import mixture_nll
+from gzflow.evaluation.numbers import mean, number, percent
 from gzflow.evaluation.selection import selected
 from gzflow.tree import DecisionTree
 
@@ -139,13 +140,13 @@ class PromotionDecision:
             {
                 "question": row.question,
                 "n": f"{row.n:,}",
-                "NLL": _number(row.nll),
-                "NLL before": _number(row.nll_champion),
+                "NLL": number(row.nll),
+                "NLL before": number(row.nll_champion),
                 "gain (95 %)": f"{signed(row.gain.mean)} ({signed(row.gain.lower)} to {signed(row.gain.upper)})"
                 if row.n
                 else "–",
-                "90 % holds": _percent(row.coverage),
-                "held before": _percent(row.coverage_champion),
+                "90 % holds": percent(row.coverage),
+                "held before": percent(row.coverage_champion),
                 "calibrated": str(flat["calibrated"]),
             }
             for row, flat in zip(self.rows, self.table(), strict=True)
@@ -198,7 +199,7 @@ def decide(
     gains = paired_gains(champion.nll, challenger.nll, counted, questions, resamples=resamples, seed=seed)
     rows = [_total(gains[0], challenger, champion)]
     for q, gain in enumerate(gains[1:]):
-        now, before = (_mean(scores.inside[counted[:, q], q]) for scores in (challenger, champion))
+        now, before = (mean(scores.inside[counted[:, q], q]) for scores in (challenger, champion))
         enough = gain.n >= max(1, calibrated_from)
         rows.append(_row(gain, now, before, calibrated=_calibrated(now, before, tolerance) if enough else None))
     better, first = _better(gains[0], fewest)
@@ -214,7 +215,7 @@ def decide(
 
 
 def _total(gain: PairedGain, challenger: ModelScores, champion: ModelScores) -> QuestionVerdict:
-    now, before = (_mean(scores.inside[~np.isnan(scores.inside)]) for scores in (challenger, champion))
+    now, before = (mean(scores.inside[~np.isnan(scores.inside)]) for scores in (challenger, champion))
     return _row(gain, now, before, calibrated=None)
 
 
@@ -274,17 +275,5 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else float("nan")
-
-
 def _known(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "–"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if np.isfinite(share) else "–"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gzflow.evaluation.calibration import LEVELS, CountSteps
 from gzflow.evaluation.discrete_coverage import DiscreteCoverage, discrete_coverage
+from gzflow.evaluation.numbers import mean
 from gzflow.evaluation.selection import vote_fractions
 from gzflow.posterior import fractions, variances
 from gzflow.tree import DecisionTree
@@ -94,11 +95,11 @@ def question_calibrations(
                 question=question.name,
                 floor=floor,
                 n=int(rows.sum()),
-                coverage={level: _mean(share[rows, part]) for level, share in inside.items()},
+                coverage={level: mean(share[rows, part]) for level, share in inside.items()},
                 pit=np.histogram(values, BINS, (0, 1))[0],
                 pit_distance=_distance(values),
                 reliability_error=_reliability_error(predicted[rows, part].ravel(), observed[rows, part].ravel()),
-                sharpness=_mean(spread[rows, part]),
+                sharpness=mean(spread[rows, part]),
                 sharpness_constant=float(spread_constant[part].mean()),
                 discrete=discrete[q],
             )
@@ -120,7 +121,3 @@ def _reliability_error(predicted: NDArray[np.float64], observed: NDArray[np.floa
         return float("nan")
     bins = np.clip((predicted * RELIABILITY_BINS).astype(int), 0, RELIABILITY_BINS - 1)
     return float(np.abs(np.bincount(bins, predicted - observed, RELIABILITY_BINS)).sum() / len(predicted))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else float("nan")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 from gzflow.evaluation.metrics import Evaluation, QuestionScore
+from gzflow.evaluation.numbers import number, percent
 from gzflow.evaluation.report import Cell, Table, Tile, Tone
 from gzflow.evaluation.selection import MEANING, Selection
 
@@ -44,19 +44,19 @@ def headline_tiles(evaluation: Evaluation) -> tuple[Tile, ...]:
         ),
         Tile(
             first.question,
-            _percent(first.accuracy),
-            f"agree with the volunteers; always “{first.majority_answer}”: {_percent(first.majority_accuracy)};"
+            percent(first.accuracy),
+            f"agree with the volunteers; always “{first.majority_answer}”: {percent(first.majority_accuracy)};"
             f" {first.n:,} galaxies with {first.floor} votes or more",
         ),
         Tile(
             "vote fractions off by",
-            _number(total.mae),
-            f"on average over answers; a constant: {_number(total.mae_constant)};"
+            number(total.mae),
+            f"on average over answers; a constant: {number(total.mae_constant)};"
             f" questions with {evaluation.fraction_floor} votes or more",
         ),
         Tile(
             "90 % intervals hold",
-            _percent(total.coverage),
+            percent(total.coverage),
             f"of the vote counts; 90 % is right; questions with {evaluation.floor} votes or more",
         ),
     )
@@ -150,23 +150,15 @@ def _metric_row(score: QuestionScore) -> tuple[str | Cell, ...]:
             f"{gain.mean:+.3f} ({gain.lower:+.3f}, {gain.upper:+.3f})".replace("-", "−"),
             tone if score.n >= FEW else "muted",
         ),
-        _percent(score.accuracy),
-        Cell(_percent(score.majority_accuracy), title=f"always “{score.majority_answer}”"),
+        percent(score.accuracy),
+        Cell(percent(score.majority_accuracy), title=f"always “{score.majority_answer}”"),
         f"{score.macro_f1:.2f}",
-        Cell(_number(score.mae), title=f"{score.n_fractions:,} galaxies"),
-        _number(score.mae_constant),
-        _percent(score.coverage),
+        Cell(number(score.mae), title=f"{score.n_fractions:,} galaxies"),
+        number(score.mae_constant),
+        percent(score.coverage),
     )
     if score.n >= FEW:
         return texts
     return tuple(
         Cell(text, "muted") if isinstance(text, str) else Cell(text.text, "muted", text.title) for text in texts
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if isfinite(share) else "–"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if isfinite(value) else "–"

@@ -23,7 +23,7 @@ from gzflow.catalog.zooniverse import (
 )
 from gzflow.catalog.zooniverse.survey_table import other_columns, require_countable
 from gzflow.durable import replacing
-from gzflow.errors import CatalogError, EmptyCatalog, GzflowError, SettingsError
+from gzflow.errors import CatalogError, EmptyCatalog, GzflowError, SettingsError, SurveyError
 from gzflow.surveys import Survey, load_survey
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,8 @@ def count_votes(
             expected="no --keep and no --logged-out with reductions",
             fix="leave them out, or count the classifications export itself",
         )
+    if reduced:
+        _require_known_viewers(export, described)
     book = _book(export, described, tasks, out)
     wanted = other_columns(described)
     with replacing(lines) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
@@ -179,7 +181,7 @@ def _book(export: Path, survey: Survey, tasks: Path | None, out: Path) -> TaskBo
             fix="give this file with --subjects",
         )
     if tasks is not None:
-        return read_tasks(tasks, survey.tree)
+        return read_tasks(tasks, survey.described)
     if kind == "reductions":
         raise CatalogError(
             "reductions do not say what their tasks mean",
@@ -187,7 +189,20 @@ def _book(export: Path, survey: Survey, tasks: Path | None, out: Path) -> TaskBo
             expected="a tasks file",
             fix="give one with --tasks; from the classifications export this command writes a first one",
         )
-    return discovered(export, survey.tree).book(export, out.with_suffix(".tasks.toml"))
+    return discovered(export, survey.described).book(export, out.with_suffix(".tasks.toml"))
+
+
+def _require_known_viewers(export: Path, survey: Survey) -> None:
+    """Reductions count ticks; how many volunteers saw check boxes without ticking one, they do not say."""
+    boxes = [question.name for question in survey.described.questions if question.multiple_choice]
+    total = survey.catalog.votes.total if survey.catalog.votes else None
+    if boxes and total and "{" in total:
+        raise SurveyError(
+            "reductions do not say how many volunteers saw the check boxes",
+            where=f"{export}, survey {survey.name!r}: {', '.join(boxes)}",
+            expected=f"a classifications export, for the column {total!r}",
+            fix="count the classifications export, or take a survey without total: it counts those who came that far",
+        )
 
 
 def _require_balance(counted: Counted) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from gzflow import load_survey
 from gzflow.catalog.votes import VoteTable, whole_votes
-from gzflow.errors import SurveyError
 
 SURVEY = """
 [survey]
@@ -72,12 +71,3 @@ def test_more_ticks_than_volunteers_are_a_problem_of_that_row(tmp_path: Path) ->
     assert dropped.problems == ()
     assert dropped.counts[0].tolist() == [3, 0, 0, 0, 0, 0]
     assert dropped.counts[1].tolist() == [3, 0, 1, 2, 0, 3]
-
-
-def test_a_survey_with_check_boxes_is_not_counted_from_an_export(tmp_path: Path) -> None:
-    from gzflow.catalog.zooniverse.survey_table import require_countable
-
-    path = tmp_path / "rare.toml"
-    path.write_text(SURVEY.replace("VOTES", COUNT), "utf-8")
-    with pytest.raises(SurveyError, match="feature"):
-        require_countable(load_survey(path))

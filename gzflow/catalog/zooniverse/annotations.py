@@ -6,18 +6,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gzflow.catalog.zooniverse.export import parsed
-from gzflow.catalog.zooniverse.tasks import IGNORED, TaskBook
+from gzflow.catalog.zooniverse.tasks import IGNORED, Meaning, TaskBook
 from gzflow.catalog.zooniverse.text import plain
 
 _CACHED = 200_000
 
 
 class Given(NamedTuple):
-    """What one volunteer answered to one task: texts, or None where the task was no question."""
+    """What one volunteer answered to one task: texts, or None where the task was no question.
+
+    `skipped` where there is no value at all; an empty list is a volunteer who ticked no box.
+    """
 
     task: str
     label: str
     texts: tuple[str, ...] | None
+    skipped: bool
 
 
 class Ballot(NamedTuple):
@@ -55,15 +59,15 @@ class BallotReader:
             return None
         votes: dict[int, int] = {}
         left_out: list[tuple[str, str, str]] = []
-        for task, _, texts in tasks:
-            known = self._book.texts(workflow, version, task)
+        for task, _, texts, skipped in tasks:
+            known = self._book.meaning(workflow, version, task)
             if known is None:
                 left_out.append((task, "unknown-task", ""))
-            elif not known:
+            elif not known.counted:
                 continue  # a task that the tasks file leaves out
             elif texts is None:
                 left_out.append((task, "not-a-question", ""))
-            elif not texts:
+            elif not texts and (skipped or not known.boxes):
                 left_out.append((task, "no-answer", ""))
             else:
                 self._take(task, texts, known, votes, left_out)
@@ -73,22 +77,26 @@ class BallotReader:
         self,
         task: str,
         texts: tuple[str, ...],
-        known: Mapping[str, int],
+        known: Meaning,
         votes: dict[int, int],
         left_out: list[tuple[str, str, str]],
     ) -> None:
-        """Count one task's answer; each question has one vote a volunteer."""
-        answers = {known[text] for text in texts if text in known}
-        left_out += [(task, "unknown-answer", text) for text in texts if text not in known]
+        """Count one task's answer; each question, and each check box, has one vote a volunteer."""
+        answers = {known.answers[text] for text in texts if text in known.answers}
+        strange = [(task, "unknown-answer", text) for text in texts if text not in known.answers]
+        left_out += strange
         answers.discard(IGNORED)
-        if len(answers) > 1:
+        if known.boxes:
+            if strange:
+                return  # the text may be any box's: which of them were not ticked is not known
+            answers = {box if box in answers else box + 1 for box in known.boxes}
+        elif len(answers) > 1:
             left_out.append((task, "several-answers", ", ".join(texts)))
-        elif answers:
-            (answer,) = answers
-            question = self._book.question_of[answer]
-            if question in votes and votes[question] != answer:
-                left_out.append((task, "answered-twice", "the later answer counts"))
-            votes[question] = answer
+            return
+        given = {self._book.question_of[answer]: answer for answer in answers}
+        if any(votes.get(question, answer) != answer for question, answer in given.items()):
+            left_out.append((task, "answered-twice", "the later answer counts"))
+        votes.update(given)
 
 
 def _flat(entries: list[Any]) -> Iterator[Given]:
@@ -99,7 +107,9 @@ def _flat(entries: list[Any]) -> Iterator[Given]:
         if isinstance(value, list) and any(isinstance(each, Mapping) and "task" in each for each in value):
             yield from _flat(value)
         else:
-            yield Given(str(entry["task"]), str(entry.get("task_label") or ""), _texts(value))
+            texts = _texts(value)
+            skipped = not texts and not isinstance(value, list)
+            yield Given(str(entry["task"]), str(entry.get("task_label") or ""), texts, skipped)
 
 
 def _texts(value: object) -> tuple[str, ...] | None:

@@ -23,7 +23,8 @@ class Counted:
     ids
         Galaxies.
     votes
-        (n_galaxies, n_answers) int64, in the order of the survey's ``tree.answers``.
+        (n_galaxies, n_answers) int64, in the order of the survey's ``tree.answers``: of a check box those who ticked it
+        and those who saw it and did not (0 from reductions, which do not say).
     classifications
         (n_galaxies,) int64: how many were counted; for reductions the most votes of any question.
     metadata

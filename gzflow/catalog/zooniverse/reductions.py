@@ -64,22 +64,22 @@ def count_reductions(
             where = ("", subject, workflow, "")
             number, flow = whole(subject), whole(workflow)
             galaxy = subjects.known(number) if number is not None else None
-            texts = book.texts(flow, None, task) if flow is not None else None
+            meaning = book.meaning(flow, None, task) if flow is not None else None
             if reducer != _REDUCER:
                 lost.row(where, "other-reducer", reducer)
             elif (subject, workflow, task) in seen:
                 lost.row(where, "repeated-row", task)
             elif not isinstance(galaxy, int):
                 lost.row(where, galaxy or "unknown-subject", "not in the subjects export" if galaxy is None else "")
-            elif not texts:
-                lost.row(where, "unknown-task" if texts is None else "ignored-task", task)
+            elif meaning is None or not meaning.counted:
+                lost.row(where, "unknown-task" if meaning is None else "ignored-task", task)
             else:
                 seen.add((subject, workflow, task))
                 n_counted += 1
-                _take(votes[galaxy], _given(answers, cells), texts, (where, task), lost)
+                _take(votes[galaxy], _given(answers, cells), meaning.answers, (where, task), lost)
     for detail in bad:
         lost.row(("", "", "", ""), "unreadable", detail)
-    total = np.zeros((len(subjects.ids), len(book.questions)), np.int64)
+    total = np.zeros((len(subjects.ids), max(book.question_of) + 1), np.int64)
     for answer, question in enumerate(book.question_of):
         total[:, question] += votes[:, answer]
     most = total.max(axis=1, initial=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gzflow.catalog.assemble import sql_columns
 from gzflow.catalog.columns import as_ids, header, read_columns, resolve
@@ -60,13 +61,6 @@ def require_countable(survey: Survey) -> None:
         It has none, or they are written in another form.
     """
     votes = survey.catalog.votes
-    if boxes := [question.name for question in survey.described.questions if question.multiple_choice]:
-        raise SurveyError(
-            "votes on check boxes are not counted from an export",
-            where=f"survey {survey.name!r}: {', '.join(boxes)}",
-            expected="questions with one answer a volunteer",
-            fix="count with a survey that leaves these questions out",
-        )
     if votes is None or not (votes.count or votes.fraction):
         raise SurveyError(
             f"survey {survey.name!r} does not say how a catalog writes votes as counts or fractions",
@@ -109,15 +103,25 @@ def survey_table(survey: Survey, counted: Counted, catalog: Path | None = None) 
 
 
 def _vote_columns(survey: Survey, counted: Counted) -> list[pl.Series]:
+    section = survey.catalog.votes
+    assert section is not None
     pairs = survey.vote_columns()
-    totals: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
-    for answer, (_, total) in enumerate(pairs):
-        if total is not None:
-            totals[total] = totals.get(total, 0) + counted.votes[:, answer]
+    number = {column: answer for answer, column in enumerate(survey.tree.answers)}
+    given = [counted.votes[:, number[column]] for q in survey.described.questions for column in q.given]
+    totals: dict[str, NDArray[np.int64]] = {}
+    for question, part in zip(survey.described.questions, survey.described.slices, strict=True):
+        total = pairs[part.start][1]
+        if total is None:
+            continue
+        if question.multiple_choice and "{" in (section.total or ""):
+            # Ticks do not add up to anything: the total of check boxes is who saw them, ticked or not.
+            first = number[question.given[0]]
+            totals[total] = counted.votes[:, first] + counted.votes[:, first + 1]
+        else:
+            totals[total] = totals.get(total, 0) + np.sum(given[part], axis=0)
     series = []
-    for answer, (column, total) in enumerate(pairs):
-        votes = counted.votes[:, answer]
-        if survey.catalog.votes is not None and survey.catalog.votes.fraction and total is not None:
+    for (column, total), votes in zip(pairs, given, strict=True):
+        if section.fraction and total is not None:
             asked = np.maximum(totals[total], 1)
             shares = pl.Series(column, votes / asked)
             series.append(shares.set(pl.Series(totals[total] == 0), None))

@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -46,11 +46,34 @@ class Task(BaseModel):
     answers: Mapping[str, str] = {}
 
 
+class Meaning(NamedTuple):
+    """What a task's texts say.
+
+    Attributes
+    ----------
+    answers
+        From plain text to the answer's number in the parted tree (of a check box its "yes"), or `IGNORED`; empty for a
+        task that is not counted.
+    boxes
+        Of check boxes the "yes" of each, the "no" being the next; empty for a question with one answer.
+    """
+
+    answers: Mapping[str, int]
+    boxes: tuple[int, ...] = ()
+
+    @property
+    def counted(self) -> bool:
+        """Whether the task is a question of the survey."""
+        return bool(self.answers or self.boxes)
+
+
 class TaskBook:
     """Tasks, ready to look up, checked against a survey's tree.
 
     Parameters
     ----------
+    tree
+        As volunteers saw it: check boxes not parted. Answers are numbered as in its parted form.
     ids
         Keys of the subjects' metadata that name the galaxy; the first that a subject has decides.
 
@@ -63,18 +86,13 @@ class TaskBook:
     def __init__(self, tasks: Iterable[Task], tree: DecisionTree, ids: tuple[str, ...] = IDS, where: str = "") -> None:
         self.tasks = tuple(tasks)
         self.ids = ids
-        self.n_answers = len(tree.answers)
-        self.questions = {question.name: q for q, question in enumerate(tree.questions)}
-        self._texts: dict[tuple[int, int | None, str], dict[str, int]] = {}
-        starts: dict[str, int] = {}
-        n = 0
-        for question in tree.questions:
-            starts[question.name] = n
-            n += len(question.answers)
-        self.question_of = [q for q, question in enumerate(tree.questions) for _ in question.answers]
+        self.n_answers = len(tree.parted.answers)
+        self.question_of: list[int] = tree.parted.question_of_answer.tolist()
+        self._meanings: dict[tuple[int, int | None, str], Meaning] = {}
+        numbers = {column: number for number, column in enumerate(tree.parted.answers)}
         problems: list[str] = []
         for task in self.tasks:
-            problems += self._enter(task, tree, starts)
+            problems += self._enter(task, tree, numbers)
         if problems:
             raise CatalogError(
                 "the tasks file does not fit the survey",
@@ -93,19 +111,19 @@ class TaskBook:
             for task in self.tasks
         )
 
-    def texts(self, workflow: int, version: int | None, task: str) -> Mapping[str, int] | None:
-        """From plain text to the answer's number in the tree (or `IGNORED`); empty for a task that is not counted.
+    def meaning(self, workflow: int, version: int | None, task: str) -> Meaning | None:
+        """What a task's texts say; None for a task that nobody described.
 
-        None for a task that nobody described. Without a version (reductions have none) every version's texts count.
+        Without a version (reductions have none) every version's texts count.
         """
         for key in ((workflow, version, task), (workflow, None, task)):
-            if key in self._texts:
-                return self._texts[key]
+            if key in self._meanings:
+                return self._meanings[key]
         if version is not None:
             return None
         merged: dict[str, int] = {}
-        found = [texts for (w, _, t), texts in self._texts.items() if (w, t) == (workflow, task)]
-        for texts in found:
+        found = [meaning for (w, _, t), meaning in self._meanings.items() if (w, t) == (workflow, task)]
+        for texts, _ in found:
             if any(merged.get(text, answer) != answer for text, answer in texts.items()):
                 raise CatalogError(
                     f"task {task} of workflow {workflow} means different things in different versions",
@@ -113,15 +131,18 @@ class TaskBook:
                     fix="reduce each version by itself, with a tasks file of that version",
                 )
             merged |= texts
-        return merged if found else None
+        return Meaning(merged, next((boxes for _, boxes in found if boxes), ())) if found else None
 
-    def _enter(self, task: Task, tree: DecisionTree, starts: Mapping[str, int]) -> list[str]:
+    def _enter(self, task: Task, tree: DecisionTree, numbers: Mapping[str, int]) -> list[str]:
         name = f"workflow {task.workflow}, task {task.task}"
         question = next((each for each in tree.questions if each.name == task.question), None)
         if task.question and question is None:
-            return [f"{name}: no question {task.question!r}{near_matches(task.question, list(starts))}"]
+            return [
+                f"{name}: no question {task.question!r}{near_matches(task.question, [q.name for q in tree.questions])}"
+            ]
         problems: list[str] = []
         texts: dict[str, int] = {}
+        given = [numbers[column] for column in question.given] if question else []
         for text, answer in task.answers.items():
             if question is not None and answer and answer not in question.answers:
                 problems.append(
@@ -129,14 +150,15 @@ class TaskBook:
                     f"{near_matches(answer, question.answers)}"
                 )
                 continue
-            number = starts[question.name] + question.answers.index(answer) if question and answer else IGNORED
+            number = given[question.answers.index(answer)] if question and answer else IGNORED
             if texts.setdefault(plain(text), number) != number:
                 problems.append(f"{name}: the text {text!r} stands for two answers")
         for version in task.versions or (None,):
             key = (task.workflow, version, task.task)
-            if key in self._texts:
+            if key in self._meanings:
                 problems.append(f"{name}: described twice" + (f" for version {version}" if version else ""))
-            self._texts[key] = texts if question is not None else {}
+            boxes = tuple(given) if question is not None and question.multiple_choice else ()
+            self._meanings[key] = Meaning(texts if question is not None else {}, boxes)
         return problems
 
 
@@ -189,7 +211,7 @@ def draft(tasks: Iterable[Task], tree: DecisionTree, ids: Iterable[str]) -> str:
     lines = [
         "# Which task is which question, and which text is which answer. Complete the empty ones; what stays empty is",
         "# not counted. The survey's questions:",
-        *(f"#   {question.name}: {', '.join(question.answers)}" for question in tree.questions),
+        *(f"#   {sentence}" for sentence in _questions(tree)),
         "",
         "# The key of the subjects' metadata that names the galaxy. Seen:",
         *(f"#   {name}" for name in ids),
@@ -208,6 +230,13 @@ def draft(tasks: Iterable[Task], tree: DecisionTree, ids: Iterable[str]) -> str:
             *(f"{_quoted(text)} = {_quoted(answer)}" for text, answer in task.answers.items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _questions(tree: DecisionTree) -> list[str]:
+    return [
+        f"{question.name}: {', '.join(question.answers)}{' (check boxes)' if question.multiple_choice else ''}"
+        for question in tree.questions
+    ]
 
 
 def _quoted(value: Any) -> str:

@@ -86,7 +86,7 @@ def discovered(path: Path, tree: DecisionTree) -> Discovered:
             if mark in seen or flow is None:
                 continue
             seen.add(mark)
-            for task, label, answers in given(cell) or ():
+            for task, label, answers, _ in given(cell) or ():
                 place = (flow, task, plain(label))
                 found = texts.setdefault(place, {})
                 if len(found) <= _MOST_TEXTS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from flows.cli_options import PixelsOption, SeedOption, SurveyArgument, next_step
+from flows.cli_options import PixelsOption, SamplesOption, SeedOption, SurveyArgument, next_step
 from flows.console import out, show_logs
 from gzflow.settings import Settings
 from gzflow.surveys import load_survey
@@ -30,7 +30,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="A carried column; repeatable. Scores are also weighted to its distribution among all."),
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, max=1000, help="Dropout samples. Empty: the model's.")] = None,
+    samples: SamplesOption = None,
     seed: SeedOption = 42,
 ) -> None:
     """Score a model on unseen test galaxies: beside constants, calibrated or not, by slice; ends with a page."""

@@ -46,7 +46,9 @@ PresetOption = Annotated[
 ]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML or YAML file with training options (docs/training.md).")]
 ModelOption = Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")]
-SamplesOption = Annotated[int, typer.Option(min=1, max=1000, help="Dropout samples of the head a galaxy.")]
+SamplesOption = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Dropout samples of the head a galaxy. Empty: the model's number.")
+]
 MismatchOption = Annotated[
     bool, typer.Option(help="Predict on images made another way than the model's; stamps every row.")
 ]

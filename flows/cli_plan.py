@@ -69,7 +69,7 @@ def predict(
     survey: SurveyArgument,
     pixels: PixelsOption = None,
     model: ModelOption = None,
-    samples: SamplesOption = 20,
+    samples: SamplesOption = None,
     seed: SeedOption = 42,
     allow_recipe_mismatch: MismatchOption = False,
     concentrations: ConcentrationsOption = False,

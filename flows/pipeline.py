@@ -23,7 +23,7 @@ from gzflow.training.config import TrainConfig
 
 
 def steps(
-    source: IngestSource, settings: Settings, *, pixels: int, config: TrainConfig, samples: int = 20
+    source: IngestSource, settings: Settings, *, pixels: int, config: TrainConfig, samples: int | None = None
 ) -> ReportSummary:
     """All stages in order, inside whatever flow is running.
 
@@ -47,7 +47,7 @@ def pipeline(
     images_from: list[Path] | None = None,
     pixels: Side = 300,
     config: Training = train_flow.DEFAULTS,
-    samples: Samples = 20,
+    samples: Samples | None = None,
 ) -> ReportSummary:
     """Turn a survey into a catalogue: images, shards, a trained model, predictions and a report.
 
@@ -59,7 +59,7 @@ def pipeline(
         images_from: Folders and ZIPs, read in place. Empty: the survey's cutout service.
         pixels: Side of the stored images.
         config: Training options.
-        samples: Dropout samples of the head a galaxy.
+        samples: Dropout samples of the head a galaxy. Empty: the model's number.
     """
     source = IngestSource.of(survey, catalog, mapping, joins, images_from)
     return steps(source, Settings.load(), pixels=pixels, config=config, samples=samples)

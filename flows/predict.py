@@ -59,7 +59,7 @@ def predict(
     survey: SurveyName,
     pixels: Side | None = None,
     model: ModelName | None = None,
-    samples: Samples = 20,
+    samples: Samples | None = None,
     seed: Seed = 42,
     allow_recipe_mismatch: bool = False,
     keep_concentrations: bool = False,
@@ -73,7 +73,7 @@ def predict(
         survey: A shipped survey's name, or the path of a TOML that describes yours; it needs shards.
         pixels: Side of the shards' images. Empty: the one set there is.
         model: A version number, challenger, any models:/ URI, or a saved model's folder. Empty: the survey's champion.
-        samples: Dropout samples of the head a galaxy.
+        samples: Dropout samples of the head a galaxy. Empty: the model's number.
         seed: Of the dropout.
         allow_recipe_mismatch: Predict on images made another way than the model's; every row is stamped.
         keep_concentrations: Write every sample's concentrations too.

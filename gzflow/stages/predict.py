@@ -58,7 +58,7 @@ class PredictOptions:
     model
         Version number or ``models:/`` URI; None is the survey's champion.
     samples, seed
-        Dropout samples a galaxy, and what decides them.
+        Dropout samples a galaxy (None is as many as the model was made for), and what decides them.
     allow_recipe_mismatch
         Predict on images made another way than the model's; every row says so.
     keep_concentrations
@@ -74,7 +74,7 @@ class PredictOptions:
     survey: str
     pixels: int | None = None
     model: str | None = None
-    samples: int = 20
+    samples: int | None = None
     seed: int = 42
     allow_recipe_mismatch: bool = False
     keep_concentrations: bool = False
@@ -106,6 +106,11 @@ class PinnedRun:
     pins: Mapping[str, Any]
     tree: str
     learnt_from: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        """Dropout samples a galaxy."""
+        return int(self.pins["samples"])
 
 
 @dataclass(frozen=True)
@@ -193,7 +198,7 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
         "training_fingerprint": spec.training_fingerprint or "",
         "tree_fingerprint": spec.tree.fingerprint,
         "shard_fingerprint": shards.fingerprint,
-        "samples": options.samples,
+        "samples": options.samples or spec.samples,
         "seed": options.seed,
         "keep_concentrations": options.keep_concentrations,
         "precision": options.precision,
@@ -249,7 +254,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
             shard=str(run.shards.folder / entry.file),
             part=str(part_path(run.folder, entry)),
             model_folder=str(run.model_folder),
-            samples=options.samples,
+            samples=run.samples,
             seed=options.seed,
             keep_concentrations=options.keep_concentrations,
             allow_recipe_mismatch=options.allow_recipe_mismatch,

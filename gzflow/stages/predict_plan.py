@@ -107,15 +107,15 @@ def forecast(options: PredictOptions, settings: Settings, *, sample: int | None 
     metadata = predict.part_metadata(pinned) | {"split": "train"}
     with TemporaryDirectory(prefix="gzflow-plan-") as folder:
         ahead = _excerpt(pinned.shards, AHEAD, Path(folder) / "ahead")
-        _, smallest = _measured(predictor, ahead, options, metadata)
+        _, smallest = _measured(predictor, ahead, pinned.samples, options, metadata)
         loading_s = time.perf_counter() - start
         size = sample or predictor.batch_size
         reader = _excerpt(pinned.shards, size, Path(folder) / "first")
-        seconds, written = _measured(predictor, reader, options, metadata)
+        seconds, written = _measured(predictor, reader, pinned.samples, options, metadata)
         more = min(4, int(SAMPLE_S / max(seconds, 1e-9)))
         if sample is None and more > 1 and len(reader) == size:
             reader = _excerpt(pinned.shards, size * more, Path(folder) / "more")
-            seconds, written = _measured(predictor, reader, options, metadata)
+            seconds, written = _measured(predictor, reader, pinned.samples, options, metadata)
     n, to_do = pinned.shards.n(), sum(entry.n for entry in waiting)
     # A file grows with its galaxies; what it says about itself and its columns is there once.
     each = (written - smallest) / (len(reader) - len(ahead)) if len(reader) > len(ahead) else 0.0
@@ -164,13 +164,13 @@ def _excerpt(shards: ShardSet, n: int, folder: Path) -> ShardReader:
 
 
 def _measured(
-    predictor: Predictor, reader: ShardReader, options: PredictOptions, metadata: Mapping[str, str]
+    predictor: Predictor, reader: ShardReader, samples: int, options: PredictOptions, metadata: Mapping[str, str]
 ) -> tuple[float, int]:
     """Seconds from a shard to its written part, and the part's bytes."""
     start = time.perf_counter()
     predicted = predictor.predict(
         reader,
-        n_samples=options.samples,
+        n_samples=samples,
         seed=options.seed,
         allow_recipe_mismatch=options.allow_recipe_mismatch,
     )

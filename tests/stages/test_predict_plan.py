@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, write_shards):
     return settings, toml, untrained(shards, "mobilenet_v3_small", folder)
 
 
-def untrained(shards: ShardSet, encoder: str, folder: Path) -> Path:
+def untrained(shards: ShardSet, encoder: str, folder: Path, samples: int = 20) -> Path:
     spec = ModelSpec(
         trees=(SurveyTree(survey="sim", tree=shards.tree.to_dict()),),
         encoder=encoder,
@@ -41,6 +41,7 @@ def untrained(shards: ShardSet, encoder: str, folder: Path) -> Path:
         input_pixels=32,
         mean=(60.0,) * 3,
         std=(40.0,) * 3,
+        samples=samples,
     )
     Morphology(spec).save(folder / encoder)
     return folder / encoder
@@ -57,6 +58,19 @@ def test_a_plan_names_the_model_and_keeps_nothing(home):
     assert not found.folder.exists()
     after = sorted(path for path in settings.home.rglob("*") if path.is_file() and "mlflow" not in path.parts)
     assert after == [path for path in before if "mlflow" not in path.parts]
+
+
+def test_as_many_samples_as_the_model_was_made_for_unless_told(home, tmp_path):
+    settings, toml, model = home
+    shards = ShardSet.open(settings.shards("sim", 32))
+    fewer = untrained(shards, "mobilenet_v3_small", tmp_path, samples=15)
+
+    def of(folder: Path, samples: int | None) -> predict.PinnedRun:
+        return predict.pin(predict.PredictOptions(survey=toml, model=str(folder), samples=samples), settings)
+
+    assert (of(fewer, None).samples, of(fewer, 3).samples, of(model, None).samples) == (15, 3, 20)
+    assert of(fewer, None).folder == of(fewer, 15).folder
+    assert of(model, None).folder == of(model, 20).folder
 
 
 def test_what_an_earlier_run_predicted_is_not_to_do(home):

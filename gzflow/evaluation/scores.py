@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from gzflow.evaluation.bootstrap import Interval
 from gzflow.evaluation.confusion import Agreement, ConfusionMatrix
 from gzflow.evaluation.fraction_errors import AnswerScore
@@ -145,11 +143,13 @@ class Evaluation:
         return tuple(score for score in self.questions if score.selection == selection)
 
     def metrics(self, prefix: str = "test") -> dict[str, float]:
-        """Finite numbers under names that tracking accepts: totals, and half-asked scores by question.
+        """Numbers under names that tracking accepts: totals, and half-asked scores by question.
 
-        The other selections are left to tables: three times as many curves would bury these.
+        Every evaluation of a tree has the same names, so that runs stand side by side: a question without a galaxy has
+        ``galaxies`` 0 and NaN elsewhere. The other selections are left to tables: three times as many curves would
+        bury these.
         """
-        return {f"{prefix}/{name}": float(value) for name, value in self._named() if np.isfinite(value)}
+        return {f"{prefix}/{name}": float(value) for name, value in self._named()}
 
     def _named(self) -> Iterator[tuple[str, float]]:
         yield "galaxies", self.total.n

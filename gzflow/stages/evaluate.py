@@ -290,7 +290,7 @@ def _concluded(found: Evaluated, folder: Path, settings: Settings) -> EvaluateSu
         slice_frame(found.slices).write_parquet(temporary)
     with tracked as run_:
         note_run(folder, run_, claimed.tags[KEY])
-        run_.log_results(evaluation.metrics() | {"test/leaked": len(found.leakage.ids)})
+        run_.log_results(evaluation.metrics() | found.leakage.metrics())
         report, figures = page(found, settings, run_.url or run_.id)
         write_report(report, folder / REPORT)
         for name, content in figures.items():

@@ -74,6 +74,15 @@ class Leakage:
     n_overlapping: int
     unknown: tuple[str, ...]
 
+    def metrics(self) -> dict[str, float]:
+        """Numbers for tracking, the same names in every run that was scored."""
+        return {
+            "test/leaked": len(self.ids),
+            "test/leaked-by-parent": self.n_by_parent,
+            "test/overlapping-stamps": self.n_overlapping,
+            "test/guard-known": float(not self.unknown),
+        }
+
 
 def ancestry(parent: ModelRef | None, settings: Settings) -> Ancestry:
     """What `parent`, its own parent, and so on, were trained on, read from their runs.

@@ -450,11 +450,8 @@ def _log_result(
             "galaxies/train": result.n_train,
             "galaxies/validation": origin.n_galaxies["validation"],
             "galaxies/test": origin.n_galaxies["test"],
-            "test/leaked": len(leakage.ids),
-            "test/leaked-by-parent": leakage.n_by_parent,
-            "test/overlapping-stamps": leakage.n_overlapping,
-            "test/guard-known": float(not leakage.unknown),
         }
+        | leakage.metrics()
         | {metric_key(f"baseline/val-{name}"): value for name, value in result.baseline.items()}
         | (evaluation.metrics() if evaluation else {}),
         step=result.best_epoch,

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from gzflow.errors import SurveyError
 
+LONGEST_NAME = 40
+"""Characters of a survey's name, at most."""
 BOX = ("yes", "no")
 """Answers of a question that is one check box: ticked, or not."""
 
@@ -162,6 +164,30 @@ class DecisionTree:
                 questions.append(replace(question, asked_after=after))
         return DecisionTree(tuple(questions))
 
+    @classmethod
+    def joined(cls, trees: Mapping[str, DecisionTree]) -> DecisionTree:
+        """The trees of several surveys side by side, each question named ``{survey}.{question}``; one is itself.
+
+        Votes for it are 0 in all columns but those of the galaxy's own survey: nobody else was asked.
+        """
+        if len(trees) == 1:
+            return next(iter(trees.values()))
+
+        def named(survey: str, name: str) -> str:
+            return f"{survey.replace('_', '-')}.{name}"
+
+        return cls(
+            tuple(
+                replace(
+                    question,
+                    name=named(survey, question.name),
+                    asked_after=tuple(named(survey, entry) for entry in question.asked_after),
+                )
+                for survey, tree in trees.items()
+                for question in tree.questions
+            )
+        )
+
     def proportion_asked(self, fractions: NDArray[Any]) -> NDArray[Any]:
         """Expected share of volunteers who are asked each question.
 
@@ -235,6 +261,17 @@ class DecisionTree:
 def head_outputs(tree: DecisionTree) -> int:
     """Number of concentrations a head needs: one an answer, two (yes and no) an answer of a check-box question."""
     return len(tree.parted.answers)
+
+
+def joint_name(surveys: Iterable[str]) -> str:
+    """What surveys that are learnt together are called: ``joint-decals-gz2``; one is itself."""
+    names = tuple(surveys)
+    if len(names) == 1:
+        return names[0]
+    whole = "-".join(["joint", *names])
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    return f"joint-{len(names)}-surveys-{hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()}"
 
 
 def _box(question: str, answer: str) -> str:

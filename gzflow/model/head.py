@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable
 
@@ -88,6 +89,15 @@ class ConcentrationHead(nn.Module):
             self.linear.bias.copy_(logits)
             # Small, not zero: the encoder gets a gradient from the first step on.
             self.linear.weight.normal_(std=0.1 / self.linear.in_features**0.5)
+
+    def part(self, rows: slice, tree: DecisionTree) -> ConcentrationHead:
+        """A copy that gives the outputs `rows` alone, which are the answers of `tree`."""
+        alone = copy.deepcopy(self)
+        alone.sizes = [len(question.answers) for question in tree.questions]
+        for name, parameter in self.linear.named_parameters():
+            setattr(alone.linear, name, nn.Parameter(parameter.detach()[rows].clone()))
+        alone.linear.out_features = len(tree.answers)
+        return alone
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_answers) concentrations of (n, dim) features; dropout acts in training mode only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -119,6 +120,20 @@ class Morphology(nn.Module):
         write_json(folder / DESCRIPTION, description | {"weights_blake2b": _digest(content)})
 
     @classmethod
+    def answering(self, survey: str) -> Morphology:
+        """The model of one of its surveys alone: a copy of the encoder under that survey's part of the head.
+
+        A model of a single survey is itself; see `ModelSpec.answering` for the error.
+        """
+        spec = self.spec.answering(survey)
+        if spec is self.spec:
+            return self
+        rows = self.spec.outputs(survey)
+        alone = copy.deepcopy(self)
+        alone.spec = spec
+        alone.head = self.head.part(rows, spec.tree)
+        return alone
+
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> Morphology:
         """The saved model on `device`, in evaluation mode.
 

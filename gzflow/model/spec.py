@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gzflow.errors import RecipeMismatch
+from gzflow.errors import ModelError, RecipeMismatch
 from gzflow.recipe import ImageRecipe
-from gzflow.tree import DecisionTree
+from gzflow.tree import DecisionTree, joint_name
 
 FORMAT_VERSION = 1
 Likelihood = Literal["dirichlet-multinomial", "multinomial"]
@@ -22,15 +22,24 @@ populations are like that (the constant Dirichlet of a survey has concentrations
 say so loses to that constant until it is nearly sure of every galaxy; `benchmarks/bench_concentration_range.py`
 measures by how much.
 """
+JOINT = "joint"
+"""The note of a model that names the surveys which its encoder learnt together."""
 
 
 class SurveyTree(BaseModel):
-    """A survey and the decision tree that its volunteers walked."""
+    """A survey and the decision tree that its volunteers walked.
+
+    Attributes
+    ----------
+    recipe
+        How the survey's images were made, where a model learnt several surveys; None is `ModelSpec.recipe`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     survey: str
     tree: list[dict[str, Any]]
+    recipe: ImageRecipe | None = None
 
     @model_validator(mode="after")
     def _has_a_tree(self) -> Self:
@@ -63,9 +72,9 @@ class ModelSpec(BaseModel):
     concentrations
         Open range of the head's outputs.
     trees
-        The surveys that the head answers for, in the order of its outputs. One, today.
+        The surveys that the head answers for, in the order of its outputs: several after a joint training.
     recipe
-        How the images were made that the model was trained on.
+        How the images were made that the model was trained on; of several surveys, the first one's.
     input_pixels
         Side of the central crop that the encoder sees.
     mean, std
@@ -94,7 +103,7 @@ class ModelSpec(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     samples: Annotated[int, Field(ge=1)] = 20
     concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
-    trees: Annotated[tuple[SurveyTree, ...], Field(min_length=1, max_length=1)]
+    trees: Annotated[tuple[SurveyTree, ...], Field(min_length=1)]
     recipe: ImageRecipe
     input_pixels: Annotated[int, Field(ge=16)]
     mean: tuple[float, ...]
@@ -123,26 +132,70 @@ class ModelSpec(BaseModel):
         return 1 if self.grey else self.recipe.n_channels
 
     @property
-    def survey(self) -> str:
-        """Name of the (first) survey."""
-        return self.trees[0].survey
+    def surveys(self) -> tuple[str, ...]:
+        """Names of the surveys that it answers for."""
+        return tuple(tree.survey for tree in self.trees)
 
     @property
     def tree(self) -> DecisionTree:
-        """Decision tree of the (first) survey."""
-        return self.trees[0].decision_tree
+        """Decision tree of the survey, or those of several side by side, see `DecisionTree.joined`."""
+        return DecisionTree.joined({tree.survey: tree.decision_tree for tree in self.trees})
+
+    def answering(self, survey: str) -> ModelSpec:
+        """The description of what it says of one of its surveys alone; a model of a single survey is itself.
+
+        Raises
+        ------
+        ModelError
+            It learnt several surveys, and not this one.
+        """
+        if len(self.trees) == 1:
+            return self
+        tree = self.trees[self._position(survey)]
+        mark = f"{survey.replace('_', '-')}."
+        # Not a copy: that would keep the joined tree, which is cached.
+        own: dict[str, Any] = {
+            "trees": (tree.model_copy(update={"recipe": None}),),
+            "recipe": tree.recipe or self.recipe,
+            "unidentified": tuple(name.removeprefix(mark) for name in self.unidentified if name.startswith(mark)),
+            "notes": self.notes | {JOINT: ", ".join(self.surveys)},
+        }
+        return ModelSpec(**{name: getattr(self, name) for name in ModelSpec.model_fields} | own)
+
+    def outputs(self, survey: str) -> slice:
+        """Where a survey's answers lie among the head's outputs."""
+        sizes = [len(tree.decision_tree.answers) for tree in self.trees]
+        position = self._position(survey)
+        return slice(sum(sizes[:position]), sum(sizes[: position + 1]))
+
+    def _position(self, survey: str) -> int:
+        if survey not in self.surveys:
+            raise ModelError(
+                f"the model has no head for {survey!r}",
+                expected=f"one of its surveys: {', '.join(self.surveys)}",
+                fix=f"fine-tune it first: `gzflow finetune {survey} --from` this model",
+            )
+        return self.surveys.index(survey)
 
     def require_recipe(self, other: ImageRecipe, *, allow: bool = False) -> list[str]:
         """The differences between the model's images and `other` ones: none, or, if `allow`, one sentence each.
 
         Raises
+    def survey(self) -> str:
+        """Name of the survey, or what several learnt together are called, see `gzflow.tree.joint_name`."""
+        return joint_name(self.surveys)
+
+    @cached_property
         ------
         RecipeMismatch
             Naming every difference, unless `allow`.
         """
-        differences = self.recipe.differences(other)
+        recipes = [tree.recipe or self.recipe for tree in self.trees]
+        differences = min((recipe.differences(other) for recipe in recipes), key=len)
         if differences and not allow:
             raise RecipeMismatch(
+        A model of several surveys takes the images of each of them.
+
                 "these images were made another way than those the model was trained on",
                 where=f"model of {self.survey} against the images given",
                 problems=[

@@ -72,6 +72,11 @@ class ShardSet:
         return cls(folder, manifest)
 
     @property
+    def parts(self) -> tuple[ShardSet, ...]:
+        """The sets of single surveys that it consists of: itself."""
+        return (self,)
+
+    @property
     def survey(self) -> str:
         """Name of the survey."""
         return self.manifest.survey

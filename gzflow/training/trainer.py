@@ -412,7 +412,7 @@ def _new_model(run: _Run) -> Morphology:
         dropout=config.dropout,
         samples=config.samples,
         concentrations=config.concentrations,
-        trees=(SurveyTree(survey=shards.survey, tree=shards.tree.to_dict()),),
+        trees=_trees(shards),
         recipe=shards.recipe,
         input_pixels=config.input_pixels,
         mean=mean,
@@ -437,6 +437,15 @@ def _require_votes(run: _Run) -> None:
     for split, votes in (("train", run.votes), ("validation", run.shards.votes("validation"))):
         if not len(votes):
             problems.append(f"the {split} split has no galaxy")
+def _trees(shards: ShardSet) -> tuple[SurveyTree, ...]:
+    """Of each survey; where there are several, with its recipe."""
+    recipes = [part.recipe if len(shards.parts) > 1 else None for part in shards.parts]
+    return tuple(
+        SurveyTree(survey=part.survey, tree=part.tree.to_dict(), recipe=recipe)
+        for part, recipe in zip(shards.parts, recipes, strict=True)
+    )
+
+
         elif not np.any(votes > 0):
             problems.append(f"the {split} split has {len(votes)} galaxies, and nobody voted on any of them")
     if problems:

@@ -139,7 +139,7 @@ def _reason(failure: ProcessFailure) -> str:
 def rank(job: Job) -> None:
     """Train this process's share."""
     die_with(int(os.environ[_TORCHRUN]))
-    from gzflow.shards.reader import ShardSet
+    from gzflow.shards.joint import open_shards
     from gzflow.training.config import FineTuneConfig, TrainConfig
     from gzflow.training.metrics import EpochMetrics
     from gzflow.training.trainer import fit_epochs
@@ -152,7 +152,7 @@ def rank(job: Job) -> None:
     parent = Path(task["parent"]) if task["parent"] else None
     config = (FineTuneConfig if parent else TrainConfig)(**task["config"])
     try:
-        fit_epochs(ShardSet.open(Path(task["shards"])), config, job.folder, parent=parent, on_epoch=report)
+        fit_epochs(open_shards(Path(task["shards"])), config, job.folder, parent=parent, on_epoch=report)
     except errors.GzflowError as error:
         job.fail(error)
         raise

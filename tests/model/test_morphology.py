@@ -155,8 +155,8 @@ def test_images_that_do_not_fit(model: Morphology, wrong: np.ndarray) -> None:
         model.encode(wrong)
 
 
-def test_one_tree_today() -> None:
-    with pytest.raises(ValidationError, match="at most 1"):
+def test_a_survey_has_one_tree() -> None:
+    with pytest.raises(ValidationError, match="names a survey twice"):
         spec(trees=(SurveyTree(survey="toy", tree=TREE.to_dict()),) * 2)
 
 
@@ -190,3 +190,48 @@ def test_an_encoder_whose_modules_carry_versions_loads_again(tmp_path: Path) -> 
     images = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
     with torch.no_grad():
         torch.testing.assert_close(Morphology.load(tmp_path)(images), model.eval()(images))
+
+
+CLUMPS = DecisionTree((Question("shape", ("smooth", "clumpy")),))
+
+
+def joint_spec(**changes: object) -> ModelSpec:
+    trees = (
+        SurveyTree(survey="a_1", tree=CLUMPS.to_dict(), recipe=ImageRecipe(pixels=40)),
+        SurveyTree(survey="toy", tree=TREE.to_dict(), recipe=ImageRecipe(pixels=40, scale_rule="0.1")),
+    )
+    return spec(trees=trees, unidentified=("a-1.shape", "toy.bar"), **changes)
+
+
+@pytest.mark.parametrize("likelihood", ["dirichlet-multinomial", "multinomial"])
+def test_each_survey_of_a_joint_model_has_its_own_head(images: np.ndarray, likelihood: str, tmp_path: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Morphology(joint_spec(likelihood=likelihood)).eval().save(tmp_path / "joint")
+    joint = Morphology.load(tmp_path / "joint")
+    assert joint.spec.survey == "joint-a_1-toy"
+    together = joint.concentrations(images, 3).detach()
+    for survey, tree, rows in (("a_1", CLUMPS, slice(0, 2)), ("toy", TREE, slice(2, 7))):
+        joint.answering(survey).save(tmp_path / survey)
+        alone = Morphology.load(tmp_path / survey)
+        assert alone.spec.survey == survey
+        assert alone.tree == tree
+        assert alone.spec.notes["joint"] == "a_1, toy"
+        torch.testing.assert_close(alone.concentrations(images, 3).detach(), together[..., rows], rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_joint_model_says_of_one_survey() -> None:
+    whole = joint_spec()
+    toy = whole.answering("toy")
+    assert toy.recipe.scale_rule == "0.1"
+    assert toy.unidentified == ("bar",)
+    assert toy.answering("anything") is toy
+    with pytest.raises(ModelError, match="one of its surveys: a_1, toy"):
+        whole.answering("hubble")
+
+
+def test_a_joint_model_takes_the_images_of_each_of_its_surveys() -> None:
+    whole = joint_spec()
+    assert not whole.require_recipe(ImageRecipe(pixels=40, scale_rule="0.1"))
+    with pytest.raises(RecipeMismatch):
+        whole.answering("a_1").require_recipe(ImageRecipe(pixels=40, scale_rule="0.1"))

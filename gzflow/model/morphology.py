@@ -21,6 +21,7 @@ from gzflow.durable import write_bytes, write_json
 from gzflow.errors import GzflowError, ModelError
 from gzflow.model.encoders import build_encoder
 from gzflow.model.head import ConcentrationHead
+from gzflow.model.mixture import EncoderRow, MixtureHead
 from gzflow.model.spec import FORMAT_VERSION, ModelSpec
 from gzflow.recipe import ImageRecipe
 from gzflow.tree import DecisionTree
@@ -49,17 +50,25 @@ class Morphology(nn.Module):
     def __init__(self, spec: ModelSpec, encoder_weights: Path | None = None) -> None:
         super().__init__()
         self.spec = spec
-        encoder, dim = build_encoder(
-            spec.encoder,
-            spec.n_channels,
-            encoder_weights,
-            pixels=spec.input_pixels,
-            stem_stride=spec.stem_stride,
-            arguments=spec.encoder_arguments,
-        )
+        built = [
+            build_encoder(
+                spec.encoder,
+                spec.n_channels,
+                encoder_weights,
+                pixels=spec.input_pixels,
+                stem_stride=spec.stem_stride,
+                arguments=spec.encoder_arguments,
+            )
+            for _ in range(spec.members)
+        ]
         # With channels last, convolutions are 1.2-2 times as fast on CPU and on tensor cores.
-        self.encoder = encoder.to(memory_format=torch.channels_last)
-        self.head = ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations, spec.likelihood)
+        encoders = [encoder.to(memory_format=torch.channels_last) for encoder, _ in built]
+        dim = built[0][1]
+        heads = [
+            ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations, spec.likelihood) for _ in encoders
+        ]
+        self.encoder: nn.Module = encoders[0] if spec.members == 1 else EncoderRow(encoders)
+        self.head: ConcentrationHead | MixtureHead = heads[0] if spec.members == 1 else MixtureHead(heads, dim)
         self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
 
@@ -111,15 +120,6 @@ class Morphology(nn.Module):
         """See `ModelSpec.require_recipe`."""
         return self.spec.require_recipe(other, allow=allow)
 
-    def save(self, folder: Path) -> None:
-        """Write ``model.safetensors``, then ``model.json`` with the weights' hash: a torn pair does not load."""
-        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
-        content = save_safetensors(state)
-        write_bytes(folder / WEIGHTS, content)
-        description = self.spec.model_dump(mode="json") | {"created_by": f"gzflow {__version__}"}
-        write_json(folder / DESCRIPTION, description | {"weights_blake2b": _digest(content)})
-
-    @classmethod
     def answering(self, survey: str) -> Morphology:
         """The model of one of its surveys alone: a copy of the encoder under that survey's part of the head.
 
@@ -134,6 +134,15 @@ class Morphology(nn.Module):
         alone.head = self.head.part(rows, spec.tree)
         return alone
 
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors``, then ``model.json`` with the weights' hash: a torn pair does not load."""
+        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        content = save_safetensors(state)
+        write_bytes(folder / WEIGHTS, content)
+        description = self.spec.model_dump(mode="json") | {"created_by": f"gzflow {__version__}"}
+        write_json(folder / DESCRIPTION, description | {"weights_blake2b": _digest(content)})
+
+    @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> Morphology:
         """The saved model on `device`, in evaluation mode.
 

@@ -69,6 +69,9 @@ class ModelSpec(BaseModel):
         Before the head, and nowhere else.
     samples
         Dropout samples that it is meant to be used with.
+    members
+        Networks of that architecture, trained from as many seeds, which predict together: see
+        `gzflow.model.ensemble`. 1 is a model by itself.
     concentrations
         Open range of the head's outputs.
     trees
@@ -102,6 +105,7 @@ class ModelSpec(BaseModel):
     likelihood: Likelihood = "dirichlet-multinomial"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     samples: Annotated[int, Field(ge=1)] = 20
+    members: Annotated[int, Field(ge=1)] = 1
     concentrations: tuple[Annotated[float, Field(gt=0)], float] = RANGE
     trees: Annotated[tuple[SurveyTree, ...], Field(min_length=1)]
     recipe: ImageRecipe
@@ -122,6 +126,10 @@ class ModelSpec(BaseModel):
             raise ValueError(f"mean and std need {self.n_channels} numbers each, one a channel")
         if unknown := set(self.unidentified) - {question.name for question in self.tree.questions}:
             raise ValueError(f"unidentified names no question: {', '.join(sorted(unknown))}")
+        if len({tree.survey for tree in self.trees}) < len(self.trees):
+            raise ValueError("trees names a survey twice")
+        if self.samples < self.members:
+            raise ValueError(f"{self.samples} samples are fewer than the {self.members} members")
         if self.concentrations[0] >= self.concentrations[1]:
             raise ValueError(f"concentrations run from {self.concentrations[0]} down to {self.concentrations[1]}")
         return self
@@ -137,6 +145,11 @@ class ModelSpec(BaseModel):
         return tuple(tree.survey for tree in self.trees)
 
     @property
+    def survey(self) -> str:
+        """Name of the survey, or what several learnt together are called, see `gzflow.tree.joint_name`."""
+        return joint_name(self.surveys)
+
+    @cached_property
     def tree(self) -> DecisionTree:
         """Decision tree of the survey, or those of several side by side, see `DecisionTree.joined`."""
         return DecisionTree.joined({tree.survey: tree.decision_tree for tree in self.trees})
@@ -180,12 +193,9 @@ class ModelSpec(BaseModel):
     def require_recipe(self, other: ImageRecipe, *, allow: bool = False) -> list[str]:
         """The differences between the model's images and `other` ones: none, or, if `allow`, one sentence each.
 
-        Raises
-    def survey(self) -> str:
-        """Name of the survey, or what several learnt together are called, see `gzflow.tree.joint_name`."""
-        return joint_name(self.surveys)
+        A model of several surveys takes the images of each of them.
 
-    @cached_property
+        Raises
         ------
         RecipeMismatch
             Naming every difference, unless `allow`.
@@ -194,8 +204,6 @@ class ModelSpec(BaseModel):
         differences = min((recipe.differences(other) for recipe in recipes), key=len)
         if differences and not allow:
             raise RecipeMismatch(
-        A model of several surveys takes the images of each of them.
-
                 "these images were made another way than those the model was trained on",
                 where=f"model of {self.survey} against the images given",
                 problems=[

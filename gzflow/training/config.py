@@ -16,7 +16,7 @@ SMALL_SET = 5_000
 
 
 EncoderName = Annotated[str, Field(json_schema_extra={"pattern": r"^([a-z][a-z0-9_]*|timm:[\w./:-]+)$"})]
-_LATER = ("encoder_weights", "grey", "likelihood", "samples")
+_LATER = ("encoder_weights", "grey", "likelihood", "samples", "members")
 """Options that came after the first release of the run folders' names."""
 
 
@@ -78,6 +78,8 @@ class TrainConfig(BaseModel):
     """Of the arithmetic. "auto": bfloat16 autocast on CUDA devices that have it, else float32."""
     samples: Annotated[int, Field(ge=1, le=1000)] = 20
     """Dropout samples a galaxy when the model is scored."""
+    members: Annotated[int, Field(ge=1, le=20)] = 1
+    """Networks that are trained, from `seed` and the seeds after it, and predict together as one model."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Of weights, order, augmentation and dropout."""
     devices: Annotated[int, Field(ge=1)] = 1
@@ -146,6 +148,8 @@ class FineTuneConfig(TrainConfig):
     """Share of the features left out before the head."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate of the new head."""
+    members: Annotated[int, Field(ge=1, le=1)] = 1
+    """A fine-tune trains one network."""
     blocks: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
     """Blocks of the encoder that learn, counted from the top; 0 trains the head alone. Below them nothing changes, the
     running statistics included."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from gzflow.errors import TrainingError
 from gzflow.model.blocks import encoder_blocks
+from gzflow.model.ensemble import member
 from gzflow.model.morphology import Morphology, read_fingerprint
 from gzflow.recipe import ImageRecipe
 from gzflow.training.config import PARENT, FineTuneConfig, TrainConfig
@@ -22,7 +23,7 @@ class Parent:
     Attributes
     ----------
     model
-        As it was saved.
+        As it was saved; of an ensemble, its first member.
     fingerprint
         Of its weights and of how it feeds them.
     """
@@ -34,7 +35,7 @@ class Parent:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """The model in `folder`; see `Morphology.load` for the errors."""
-        return cls(Path(folder), Morphology.load(folder), read_fingerprint(folder))
+        return cls(Path(folder), member(Morphology.load(folder), 0), read_fingerprint(folder))
 
     def settle(self, config: TrainConfig, recipe: ImageRecipe) -> FineTuneConfig:
         """`config` with everything filled in that is the parent's.

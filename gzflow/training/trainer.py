@@ -163,6 +163,11 @@ def begin(
         The parent cannot be loaded.
     """
     run = _settled(shards, config, parent)
+    if config.members > 1:
+        raise TrainingError(
+            f"{config.members} members are asked for, and one network is trained at a time here",
+            fix="`gzflow train SURVEY --members N` trains an ensemble; or train each seed by itself with members=1",
+        )
     _require_votes(run)
     _require_shares(run)
     if config.labels is not None and config.labels > len(run.rows):
@@ -432,11 +437,6 @@ def _new_model(run: _Run) -> Morphology:
     return model
 
 
-def _require_votes(run: _Run) -> None:
-    problems = []
-    for split, votes in (("train", run.votes), ("validation", run.shards.votes("validation"))):
-        if not len(votes):
-            problems.append(f"the {split} split has no galaxy")
 def _trees(shards: ShardSet) -> tuple[SurveyTree, ...]:
     """Of each survey; where there are several, with its recipe."""
     recipes = [part.recipe if len(shards.parts) > 1 else None for part in shards.parts]
@@ -446,6 +446,11 @@ def _trees(shards: ShardSet) -> tuple[SurveyTree, ...]:
     )
 
 
+def _require_votes(run: _Run) -> None:
+    problems = []
+    for split, votes in (("train", run.votes), ("validation", run.shards.votes("validation"))):
+        if not len(votes):
+            problems.append(f"the {split} split has no galaxy")
         elif not np.any(votes > 0):
             problems.append(f"the {split} split has {len(votes)} galaxies, and nobody voted on any of them")
     if problems:

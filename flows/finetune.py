@@ -8,11 +8,12 @@ from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import Field
 
-from flows import artifacts, events, origin
+from flows import artifacts, evaluate, events, origin
 from flows.forms import LabelCounts, ParentName, Side, SurveyName
 from flows.hooks import HOOKS
 from gzflow.settings import Settings
 from gzflow.stages import finetune as stage
+from gzflow.stages.evaluate import EvaluateOptions
 from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
 from gzflow.training.config import FineTuneConfig
@@ -80,6 +81,7 @@ def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary
         artifacts.picture("finetune-curve", "Learning curve", summary.picture.read_bytes())
     artifacts.link("finetune-run", summary.url or "", "MLflow run of the whole comparison")
     artifacts.link("finetune-model-run", summary.tuned.url or "", "MLflow run of the registered model")
+    evaluate.steps(EvaluateOptions(options.survey, model=summary.tuned.version, seed=summary.tuned.seed), settings)
     artifacts.next_step(f"gzflow predict {options.survey}", "a catalogue of vote fractions by the champion")
     if summary.tuned.alias == "champion" and not summary.tuned.reused:
         events.champion_changed(summary.tuned)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow, task
 
-from flows import artifacts, origin
+from flows import artifacts, evaluate, origin
 from flows.chunks import run_chunks
 from flows.forms import ModelName, Samples, Seed, Side, SurveyName
 from flows.hooks import HOOKS
@@ -15,6 +15,7 @@ from gzflow.prediction.predict import Precision
 from gzflow.settings import Settings
 from gzflow.stages import predict as stage
 from gzflow.stages.counts import Counts
+from gzflow.stages.evaluate import EvaluateOptions
 
 
 @task(name="pin model", cache_policy=None)
@@ -50,7 +51,15 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
     artifacts.link("predict-run", run or "", "MLflow run that made it")
     if summary.gallery is not None:
         artifacts.picture("predict-gallery", "Top galaxies by answer", summary.gallery.read_bytes())
+    evaluate.steps(_evaluation(plan, options), settings)
     return summary
+
+
+def _evaluation(plan: stage.PredictPlan, options: stage.PredictOptions) -> EvaluateOptions:
+    """The evaluation of what was predicted, with the model as it was pinned; a training's own is found again."""
+    pinned = plan.pinned
+    model = options.model if pinned["version"] == stage.FILES else pinned["model_uri"]
+    return EvaluateOptions(plan.survey, model, pixels=options.pixels, samples=pinned["samples"], seed=pinned["seed"])
 
 
 # One part at a time: the network keeps every core busy by itself.

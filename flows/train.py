@@ -5,11 +5,12 @@ from __future__ import annotations
 from prefect import flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from flows import artifacts, events, origin
+from flows import artifacts, evaluate, events, origin
 from flows.forms import Side, SurveyName, Training
 from flows.hooks import HOOKS
 from gzflow.settings import Settings
 from gzflow.stages import train as stage
+from gzflow.stages.evaluate import EvaluateOptions
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
 
@@ -46,8 +47,8 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
     lines = [summary.sentence(), f"Galaxies: {sizes}.", f"Folder: `{summary.folder}`"]
     artifacts.page("train", f"Model for {summary.survey}", None, lines)
     artifacts.link("train-run", summary.url or "", "MLflow run: parameters, metrics, figures, the model")
-    artifacts.table("train-scores", "Scores on the test galaxies", stage.scores(summary))
     artifacts.picture("train-curves", "Loss by epoch", stage.curves_picture(summary))
+    evaluate.steps(EvaluateOptions(survey, model=summary.version, seed=config.seed), settings)
     artifacts.next_step(f"gzflow predict {survey}", "a catalogue of vote fractions by the champion")
     if summary.alias == "champion" and not summary.reused:
         events.champion_changed(summary)

@@ -33,6 +33,7 @@
     │   └── RecipeMismatch       images made another way than the model's
     ├── TrainingError            training cannot start or has diverged
     ├── EvaluationError          predictions and votes cannot be compared
+    │   └── NothingToScore       no test galaxy has votes that the model could be held against
     ├── TrackingError            MLflow refused or is unreachable
     │   ├── TrackingUnavailable  its server or database is away: asking later may help
     │   └── NoChampion           no model carries the alias yet
@@ -262,6 +263,10 @@ class TrainingError(GzflowError):
 
 class EvaluationError(GzflowError):
     """Predictions and votes cannot be compared."""
+
+
+class NothingToScore(EvaluationError):
+    """No test galaxy has votes that the model could be held against."""
 
 
 class TrackingError(GzflowError):

@@ -62,6 +62,24 @@ def headline_tiles(evaluation: Evaluation) -> tuple[Tile, ...]:
     )
 
 
+def question_rows(evaluation: Evaluation) -> list[dict[str, str]]:
+    """The half-asked scores for a terminal or a flow's page: one row a question, with baselines and an interval."""
+    return [
+        {
+            "question": score.question,
+            "n": f"{score.n:,}",
+            "gain (95 %)": _gain(score) if score.n else "–",
+            "agree": percent(score.accuracy),
+            "majority": percent(score.majority_accuracy),
+            "F1": number(score.macro_f1),
+            "MAE": number(score.mae),
+            "constant": number(score.mae_constant),
+            "90 % holds": percent(score.coverage),
+        }
+        for score in evaluation.over("half-asked")
+    ]
+
+
 def metric_table(evaluation: Evaluation, selection: Selection, *, fold: bool = False) -> Table:
     """One row a question: likelihood, agreement, fractions and coverage, each beside its baseline."""
     scores = evaluation.over(selection)
@@ -146,10 +164,7 @@ def _metric_row(score: QuestionScore) -> tuple[str | Cell, ...]:
         f"{score.nll:.3f}",
         f"{score.nll_constant:.3f}",
         f"{score.nll_majority:.3f}",
-        Cell(
-            f"{gain.mean:+.3f} ({gain.lower:+.3f}, {gain.upper:+.3f})".replace("-", "−"),
-            tone if score.n >= FEW else "muted",
-        ),
+        Cell(_gain(score), tone if score.n >= FEW else "muted"),
         percent(score.accuracy),
         Cell(percent(score.majority_accuracy), title=f"always “{score.majority_answer}”"),
         f"{score.macro_f1:.2f}",
@@ -162,3 +177,8 @@ def _metric_row(score: QuestionScore) -> tuple[str | Cell, ...]:
     return tuple(
         Cell(text, "muted") if isinstance(text, str) else Cell(text.text, "muted", text.title) for text in texts
     )
+
+
+def _gain(score: QuestionScore) -> str:
+    gain = score.gain
+    return f"{gain.mean:+.3f} ({gain.lower:+.3f}, {gain.upper:+.3f})".replace("-", "−")

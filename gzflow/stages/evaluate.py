@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from gzflow.catalog.store import CatalogStore
 from gzflow.durable import replacing, write_json
-from gzflow.errors import EvaluationError
+from gzflow.errors import EvaluationError, NothingToScore, RecipeMismatch
 from gzflow.evaluation.metrics import Evaluation, evaluate
 from gzflow.evaluation.report import write_report
 from gzflow.evaluation.selection import question_totals, usual_floor
 from gzflow.evaluation.slices import GalaxyScores, Slice, SliceScore, numeric_slices, slice_scores, slices_of
+from gzflow.evaluation.tables import question_rows
 from gzflow.evaluation.weighting import WeightedScore, cells_of, weighted_scores
 from gzflow.lock import exclusive
 from gzflow.model.losses import constant_dirichlet
@@ -116,8 +118,10 @@ class EvaluateSummary:
     ----------
     folder
         Holds the page, ``evaluation.json``, ``scores.parquet`` and ``slices.parquet``.
-    evaluation
-        None where an earlier run with the same options had finished.
+    questions
+        One readable row a question; `sample` says which galaxies they are about.
+    metrics
+        As they were logged; None for a number that is not known.
     run_id, url
         Of the MLflow run, a child of the one that made the model.
     """
@@ -127,13 +131,33 @@ class EvaluateSummary:
     folder: Path
     report: Path
     headline: str
-    evaluation: Evaluation | None
+    questions: tuple[Mapping[str, str], ...]
+    sample: str
+    metrics: Mapping[str, float | None]
     run_id: str
     url: str | None
 
     def sentence(self) -> str:
         """One line for people."""
         return f"{self.model}: {self.headline}"
+
+
+@dataclass(frozen=True)
+class NotEvaluated:
+    """Why a step of another stage scored nothing."""
+
+    survey: str
+    reason: str
+
+
+def run_where_voted(options: EvaluateOptions, settings: Settings) -> EvaluateSummary | NotEvaluated:
+    """`run` for flows that also serve surveys without votes, or with other images than the model's: there, why not."""
+    try:
+        return run(options, settings)
+    except (NothingToScore, RecipeMismatch) as error:
+        survey = load_survey(options.survey).name
+        logger.warning("%s: not evaluated: %s", survey, error.what)
+        return NotEvaluated(survey, error.what)
 
 
 def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
@@ -147,8 +171,10 @@ def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
         There is no such model or run.
     RecipeMismatch, ShardError
         No shards whose images were made as the model's were.
+    NothingToScore
+        Another tree; no test galaxy with votes.
     EvaluationError
-        Another tree; a column that is not carried; no test galaxy with votes.
+        A column that is not carried.
     """
     survey = load_survey(options.survey)
     model = _model(options, survey, settings)
@@ -156,7 +182,7 @@ def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
     shards = find_shards(survey.name, options.pixels or spec.recipe.pixels, settings)
     spec.require_recipe(shards.recipe)
     if spec.tree.fingerprint != shards.tree.fingerprint:
-        raise EvaluationError(
+        raise NothingToScore(
             f"{model.uri} answers another decision tree than the votes of {survey.name!r} are for",
             where=str(shards.folder),
             expected=f"tree {shards.tree.fingerprint}; the model's is {spec.tree.fingerprint}",
@@ -190,14 +216,18 @@ def _model(options: EvaluateOptions, survey: Survey, settings: Settings) -> Mode
 def _evaluated(
     options: EvaluateOptions, survey: Survey, shards: ShardSet, model: ModelRef, samples: int, settings: Settings
 ) -> Evaluated:
-    leakage = find_leaks(shards, ancestry(model, settings))
     ids, votes = np.array(shards.ids("test"), dtype=str), shards.votes("test")
-    keep = np.array([id_str not in leakage.ids for id_str in ids], dtype=bool) & (votes.sum(axis=1) > 0)
+    voted = votes.sum(axis=1) > 0
+    # Positions are worth reading only where there is something to score.
+    leakage = find_leaks(shards, ancestry(model, settings)) if voted.any() else Leakage(frozenset(), 0, 0, ())
+    keep = np.array([id_str not in leakage.ids for id_str in ids], dtype=bool) & voted
     if not keep.any():
-        raise EvaluationError(
+        raise NothingToScore(
             "there is no test galaxy to score",
             where=str(shards.folder),
-            problems=[f"{len(ids):,} test galaxies, {len(leakage.ids):,} of them seen in training"],
+            problems=[
+                f"{len(ids):,} test galaxies, {voted.sum():,} of them with votes, {len(leakage.ids):,} seen in training"
+            ],
             expected="a test galaxy with votes that the model has not seen",
             fix="ingest a catalog with votes, or evaluate on a survey that the model was not trained on",
         )
@@ -303,10 +333,24 @@ def _concluded(found: Evaluated, folder: Path, settings: Settings) -> EvaluateSu
             f" {total.nll_majority:.3f}; {total.n:,} galaxies), 90 % intervals hold {100 * total.coverage:.1f} %"
             f" (questions with {evaluation.floor} votes or more)"
         )
-        facts = {"model": found.model.uri, "run_id": run_.id, "url": run_.url, "headline": headline}
-    write_json(folder / RESULT, facts | {"metrics": evaluation.metrics(), "unknown": list(found.leakage.unknown)})
+        sample = (
+            f"galaxies where at least half of the volunteers were asked, {evaluation.floor} votes or more (MAE:"
+            f" {evaluation.fraction_floor}); gain: NLL of the constant Dirichlet less the model's, with its 95 %"
+            " bootstrap interval"
+        )
+        facts = {
+            "model": found.model.uri,
+            "run_id": run_.id,
+            "url": run_.url,
+            "headline": headline,
+            "questions": question_rows(evaluation),
+            "sample": sample,
+            "metrics": {name: value if isfinite(value) else None for name, value in evaluation.metrics().items()},
+            "unknown": list(found.leakage.unknown),
+        }
+    write_json(folder / RESULT, facts)
     logger.info("%s: %s: %s", survey.name, found.model.uri, headline)
-    return _summary(survey, folder, facts, evaluation)
+    return _summary(survey, folder, facts)
 
 
 def slice_frame(scores: Sequence[SliceScore]) -> pl.DataFrame:
@@ -340,19 +384,22 @@ def _finished(folder: Path, survey: Survey, model: ModelRef, settings: Settings)
     if not path.is_file():
         return None
     facts = json.loads(path.read_text("utf-8"))
-    if facts["model"] != model.uri or not run_exists(settings, facts["run_id"]):
+    # Evaluations of earlier versions kept no table for people: they are made again, in their own run.
+    if facts["model"] != model.uri or "questions" not in facts or not run_exists(settings, facts["run_id"]):
         return None
-    return _summary(survey, folder, facts, None)
+    return _summary(survey, folder, facts)
 
 
-def _summary(survey: Survey, folder: Path, facts: dict[str, Any], evaluation: Evaluation | None) -> EvaluateSummary:
+def _summary(survey: Survey, folder: Path, facts: Mapping[str, Any]) -> EvaluateSummary:
     return EvaluateSummary(
         survey=survey.name,
         model=facts["model"].removeprefix("models:/"),
         folder=folder,
         report=folder / REPORT,
         headline=facts["headline"],
-        evaluation=evaluation,
+        questions=tuple(facts["questions"]),
+        sample=facts["sample"],
+        metrics=facts["metrics"],
         run_id=facts["run_id"],
         url=facts["url"],
     )

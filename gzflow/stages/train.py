@@ -8,14 +8,13 @@ from collections.abc import Callable
 from gzflow.evaluation.figures import figure_png
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS
-from gzflow.stages.scoring import load_evaluation
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.training_run import TrainChunk, TrainSummary, curves, run_training
 from gzflow.surveys import load_survey
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
 
-__all__ = ["TrainChunk", "TrainSummary", "curves_picture", "plan", "run_chunk", "scores"]
+__all__ = ["TrainChunk", "TrainSummary", "curves_picture", "plan", "run_chunk"]
 
 
 def plan(survey_name: str, settings: Settings, *, pixels: int | None, config: TrainConfig) -> TrainChunk:
@@ -47,23 +46,6 @@ def run_chunk(
 ) -> TrainSummary:
     """Train, score, log and register; see `run_training`."""
     return run_training(chunk, settings, on_epoch=on_epoch, stop=stop, flow_run=flow_run)
-
-
-def scores(summary: TrainSummary) -> list[dict[str, str]]:
-    """One readable row a question: the model on the test galaxies beside its baselines; empty without votes."""
-    evaluation, *_ = load_evaluation(summary.folder)
-    return [
-        {
-            "question": score.question,
-            "galaxies": f"{score.n:,}",
-            "NLL": f"{score.nll:.3f}",
-            "constant Dirichlet": f"{score.nll_constant:.3f}",
-            "first answers right": f"{score.accuracy:.1%}",
-            "majority answer": f"{score.majority_accuracy:.1%}",
-        }
-        for score in (evaluation.over("half-asked") if evaluation else ())
-        if score.n
-    ]
 
 
 def curves_picture(summary: TrainSummary) -> bytes:

@@ -67,7 +67,7 @@ def test_the_flow_run_has_one_page_with_the_accounting_tables_and_pictures(pipel
     assert "None/" not in page  # a link that leads nowhere
     assert others == {
         "ingest-progress": "progress", "shard-progress": "progress", "train-progress": "progress",
-        "predict-progress": "progress", "ingest-failures": "table", "train-scores": "table",
+        "predict-progress": "progress", "ingest-failures": "table", "evaluate-scores": "table",
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from flows import (
     cli_import,
     cli_models,
     cli_plan,
+    cli_release,
     cli_shards,
     cli_sky,
     cli_stack,
@@ -101,7 +102,8 @@ def ingest(
         retry_failed=retry_failed,
     )
     out.print(f"[bold]{summary.survey}[/]: {summary.counts.sentence()}")
-    next_step(f"gzflow shard {survey}")
+    nothing = summary.counts.failed and not summary.counts.done
+    next_step(f"gzflow status {survey} --failures failures.csv" if nothing else f"gzflow shard {survey}")
 
 
 @app.command(rich_help_panel=STEPS)
@@ -265,6 +267,7 @@ def surveys() -> None:
 
 
 app.command(rich_help_panel=STEPS)(cli_export.export)
+app.command(rich_help_panel=STEPS)(cli_release.release)
 app.command(rich_help_panel=STEPS)(cli_acquire.acquire)
 app.command(rich_help_panel=STEPS)(cli_votes.votes)
 app.command(rich_help_panel=STEPS)(cli_sky.hats)
@@ -278,6 +281,7 @@ app.command(rich_help_panel=MODELS)(cli_models.compare)
 app.command(rich_help_panel=MODELS)(cli_evaluate.evaluate)
 app.add_typer(cli_plan.app, name="plan", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(cli_status.status)
+app.command(rich_help_panel=LOOK)(cli_release.diff)
 app.add_typer(cli_shards.app, name="shards", rich_help_panel=LOOK)
 app.add_typer(cli_survey.app, name="survey", rich_help_panel=LOOK)
 app.command(rich_help_panel=STACK)(cli_stack.up)

@@ -24,6 +24,7 @@ from flows.cli_options import (
 )
 from flows.console import err, out
 from flows.duration import duration
+from gzflow.errors import MissingImage
 from gzflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ def ingest(
     with err.status(f"trying a few galaxies of {survey}"):
         found = forecast(source, Settings.load(), sample=sample)
     _table(_ingest_lines(found))
+    tried = found.sample
+    if images and tried is not None and not tried.done:
+        raise MissingImage(
+            f"not one of the {tried.galaxies:,} galaxies tried has an image in what --images names",
+            where=tried.example,
+            expected="folders or archives with this survey's images",
+            fix="correct --images, or the survey's catalog.image or [archive] member",
+        )
 
 
 @app.command()

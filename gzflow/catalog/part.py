@@ -103,8 +103,8 @@ class PartReader:
         votes = part_votes(survey, rows, first_row=first_kept)
         ids = rows["__id"]
         misvoted = [Failure(ids[row], STAGE, reason, detail) for row, reason, detail in votes.problems]
-        unusable = _one_each([*misplaced, *misvoted])
         images, unmapped = self._images(rows)
+        unusable = _one_each([*misplaced, *misvoted, *_broken_names(ids, images)])
         galaxies = pl.DataFrame(
             {
                 "id_str": ids,
@@ -259,6 +259,15 @@ def _positioned(survey: Survey, frame: pl.DataFrame) -> tuple[pl.DataFrame, list
     placed = pl.DataFrame({"ra": ra % 360.0, "dec": dec, "both": both})
     columns = placed.select(pl.when("both").then("ra").alias("__ra"), pl.when("both").then("dec").alias("__dec"))
     return frame.hstack(columns), failures
+
+
+def _broken_names(ids: pl.Series, images: pl.Series) -> list[Failure]:
+    """Images that no disk and no database can have by their name."""
+    broken = images.str.contains("\0", literal=True).fill_null(value=False).arg_true().to_list()
+    return [
+        Failure(ids[row], STAGE, "bad-image-name", f"the image's name has a NUL character: {images[row]!r}")
+        for row in broken
+    ]
 
 
 def _one_each(failures: Iterable[Failure]) -> list[Failure]:

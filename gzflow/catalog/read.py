@@ -49,8 +49,8 @@ class CatalogTable:
     n_filtered
         Rows that the survey's `where` leaves out.
     failures
-        Rows that cannot be used, one failure each, with reason (``missing-id``, ``bad-position``, ``bad-votes``,
-        ``votes-disagree``) and detail.
+        Rows that cannot be used, one failure each, with reason (``missing-id``, ``bad-position``, ``bad-image-name``,
+        ``bad-votes``, ``votes-disagree``) and detail.
     rounding_residual
         Largest distance, in votes, between published votes and the whole number kept.
     notes

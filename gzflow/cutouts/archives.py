@@ -221,9 +221,19 @@ class ImageFiles:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Images and archives below a folder in a stable order; links are followed, but no folder is visited twice."""
+    """Images and archives below a folder in a stable order; links are followed, but no folder is visited twice.
+
+    Raises
+    ------
+    OSError
+        A folder cannot be read: its images would pass for missing.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()

@@ -47,6 +47,8 @@ class IngestSample:
         Requests, or files looked at, a galaxy.
     troubles
         Galaxies without an image, by reason.
+    example
+        One of them, in words; empty where all got an image.
     """
 
     galaxies: int
@@ -56,6 +58,7 @@ class IngestSample:
     bytes_per_image: float | None
     attempts_per_galaxy: float
     troubles: dict[str, int]
+    example: str = ""
 
 
 def take_sample(
@@ -110,6 +113,7 @@ def take_sample(
         bytes_per_image=float(done["bytes"].sum()) / len(done) if len(done) else None,
         attempts_per_galaxy=int(ledger["attempts"].sum()) / len(ledger),
         troubles=dict(sorted(missing["reason"].value_counts().iter_rows())) if len(missing) else {},
+        example=": ".join(str(text) for text in missing.select("id_str", "detail").row(0)) if len(missing) else "",
     )
 
 

@@ -93,12 +93,11 @@ def export_failures(settings: Settings, survey: str, file: Path) -> int:
 
 def _one(store: CatalogStore, settings: Settings, survey: str) -> SurveyStatus:
     counts = store.counts(survey)
-    failures = store.failures(survey)
     return SurveyStatus(
         survey=survey,
         galaxies=counts["galaxies"],
         images={state: counts[state] for state in ("done", "to-do", "no-coverage", "failed")},
-        reasons=dict(sorted(failures["reason"].value_counts().iter_rows())) if len(failures) else {},
+        reasons=store.failure_reasons(survey),
         shards=_sizes(settings.home / "shards" / survey),
         predictions=_sizes(settings.predictions(survey)),
         pace=latest_pace(store.cutout_times(survey)),

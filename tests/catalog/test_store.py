@@ -388,3 +388,20 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path, survey: Make, row: 
             connection.exec_driver_sql("DELETE FROM galaxies")
             assert ids_of(store.galaxies("bars")) == ["a"]
         assert ids_of(store.galaxies("bars")) == []
+
+
+def test_an_image_name_with_a_nul_fails_its_galaxy_alone(
+    store: CatalogStore, survey: Make, row: Row, table: Table
+) -> None:
+    bars = survey(('dec = "dec"', 'dec = "dec"\nimage = "file"'))
+    store.upsert_catalog(bars, read_catalog(bars, table(row("a", file="a.png"), row("b", file="b\0.png"), row("c"))))
+    assert ids_of(store.galaxies("bars")) == ids_of(store.votes(bars)) == ["a", "c"]
+    assert store.failures("bars").select("id_str", "reason").rows() == [("b", "bad-image-name")]
+
+
+def test_failures_are_counted_by_reason(store: CatalogStore) -> None:
+    rows = [("a", "ingest", "refused"), ("b", "ingest", "refused"), ("a", "shard", "refused"), ("c", "ingest", "blank")]
+    store.record_failures("bars", [Failure(name, stage, reason, "") for name, stage, reason in rows])
+    store.record_failures("others", [Failure("a", "ingest", "text-tile", "")])
+    assert store.failure_reasons("bars") == {"blank": 1, "refused": 3}
+    assert store.failure_reasons("nobody") == {}

@@ -357,3 +357,16 @@ def test_looking_up_costs_the_same_in_a_large_archive(tmp_path: Path) -> None:
     assert len(result.places) == 20_000
     assert set(result.failures) == {"20000"}
     assert result.unclaimed == []
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    # Too deep for the system to list, also by the superuser, who may read everything else.
+    inner = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(18):
+        os.mkdir("d" * 250, dir_fd=inner)
+        outer, inner = inner, os.open("d" * 250, os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    with pytest.raises(SettingsError, match="File name too long"):
+        ImageFiles([tmp_path])

@@ -55,3 +55,14 @@ def test_lengths_of_time_are_read_at_a_glance(seconds: float, words: str):
     from flows.duration import duration
 
     assert duration(seconds) == words
+
+
+def test_a_plan_with_images_of_something_else_says_so(gzflow, rings: Path, tmp_path: Path):
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "other.png").write_bytes((rings / "images" / "0.png").read_bytes())
+    command = ["plan", "ingest", rings / "rings.toml", "--catalog", rings / "labels.csv", "--images"]
+    done = gzflow(*command, tmp_path / "wrong", check=False)
+    assert done.returncode == 2
+    assert re.search(r"^rests on +\d+ galaxies tried just now: 0% got an image", done.stdout, re.MULTILINE)
+    assert re.search(r"not one of the \d+ galaxies tried has an image", done.stderr)
+    assert "among 1 images" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, func, select
 
 from gzflow.catalog.database import BATCH
 from gzflow.catalog.failure import Failure
@@ -38,6 +38,14 @@ class FailureTable(StoreBase):
         with self._database.writing() as connection:
             for some in [None] if ids is None else chunks(ids):
                 connection.execute(delete(table).where(where if some is None else where & table.c.id_str.in_(some)))
+
+    @patient
+    def failure_reasons(self, survey_name: str) -> dict[str, int]:
+        """How many failures of all stages each reason has, sorted by reason; counted where they lie."""
+        reason = schema.failures.c.reason
+        query = select(reason, func.count()).where(schema.failures.c.survey == survey_name).group_by(reason)
+        with self._database.reading() as connection:
+            return dict(sorted((str(name), int(n)) for name, n in connection.execute(query)))
 
     @patient
     def failures(self, survey_name: str, stage: str | None = None) -> pl.DataFrame:

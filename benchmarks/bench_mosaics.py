@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -40,6 +39,7 @@ from gzflow.settings import Settings
 from gzflow.simulation.tiles import tile_pixels, tile_wcs, write_tile
 from gzflow.stages.mosaics import CHUNK, from_tiles
 from gzflow.surveys import load_survey
+from gzflow.surveys.mosaic import Form
 
 SCALE = 0.262
 BANDS = ("g", "r", "z")
@@ -92,7 +92,7 @@ class Case:
         toml.write_text(TOML.format(bands=patterns, pixels=size, scale=SCALE, form=form, recipe=self.recipe))
         self.survey = load_survey(toml)
         self.index = TileIndex.build([folder], self.survey.mosaic)
-        self.form: Literal["png", "jpeg"] = form
+        self.form: Form = form
 
     def _by_tile(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         places = self.index.locate(self.ra, self.dec)
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=3600, help="pixels of a tile, as a Legacy Surveys brick has")
     parser.add_argument("--galaxies", type=int, default=4000)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 152, 256])
-    parser.add_argument("--form", choices=["png", "jpeg"], default="png")
+    parser.add_argument("--form", choices=["png", "png-compressed", "jpeg"], default="png")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     cv2.setNumThreads(1)

@@ -148,7 +148,8 @@ def check_fits(content: bytes, *, shape: tuple[int, int, int] | None, what: str,
 
 def refuse_unobserved(pixels: NDArray[np.float32], names: Sequence[str], what: str, bad_share: float = 0.2) -> None:
     """Raise BadPixels when the share of exact zeros and NaN in a band of (bands, H, W) reaches `bad_share`."""
-    shares = ((pixels == 0) | ~np.isfinite(pixels)).mean(axis=(1, 2))
+    empty = (pixels == 0) | ~np.isfinite(pixels)
+    shares = np.array([np.count_nonzero(band) for band in empty]) / empty[0].size
     if (shares >= bad_share).any():
         listed = ", ".join(
             f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True) if share >= bad_share

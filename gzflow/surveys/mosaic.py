@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 _TOKEN = re.compile(r"\{([A-Za-z_]\w*)\}|\*\*/|\*|\?")
+
+Form: TypeAlias = Literal["png", "png-compressed", "jpeg"]
 
 
 class Mosaic(BaseModel):
@@ -29,7 +31,8 @@ class Mosaic(BaseModel):
         Side of the picture and arcsec per pixel at that side, as in ``[cutout]``; given here only where the survey has
         no ``[cutout]``, since one catalog has one scale.
     format
-        ``png``, or ``jpeg`` (quality 95, a fifth of the space).
+        ``png`` (as it is, the fastest), ``png-compressed`` (the same pixels in about three quarters of the space), or
+        ``jpeg`` (quality 95, a sixth).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +42,7 @@ class Mosaic(BaseModel):
     zero_point: float | dict[str, float] | None = None
     pixels: Annotated[int, Field(ge=16, le=3000)] | None = None
     pixscale: str | Annotated[float, Field(gt=0)] | None = None
-    format: Literal["png", "jpeg"] = "png"
+    format: Form = "png"
 
     def nanomaggies(self) -> tuple[float, ...]:
         """For each band what one unit of its pixels is in nanomaggies, or 1 where they are taken as they are."""

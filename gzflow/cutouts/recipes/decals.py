@@ -29,11 +29,18 @@ def gzdecals(bands: NDArray[np.float32]) -> NDArray[np.uint8]:
     The recipe of Walmsley et al. 2022 (MNRAS 509, 3966), as zooniverse/decals implements it; one pixel knows nothing of
     its neighbours, so it may be applied at any size. Resize afterwards with `gzflow.cutouts.rgb.resized`.
     """
-    units = np.array(list(_NANOMAGGIES.values()), np.float32)
-    stretched = (np.arcsinh(observed(bands) / units[:, None, None]) - _BLACK) / (_WHITE - _BLACK)
-    rgb = stretched[::-1]
+    # In place: each array of its own costs as much in fresh memory as in arithmetic.
+    rgb = observed(bands)[::-1]
+    rgb /= np.array(list(_NANOMAGGIES.values())[::-1], np.float32)[:, None, None]
+    np.arcsinh(rgb, out=rgb)
+    rgb -= _BLACK
+    rgb /= _WHITE - _BLACK
     mean = rgb.mean(axis=0)
-    mean = np.where(mean == 0, np.float32(1), mean)
+    mean[mean == 0] = 1
     dominance = np.minimum((rgb / mean).max(axis=0) / 2.5, 1)
     weight = np.sin(np.pi / 2 * (1 - dominance))
-    return picture(rgb * weight + mean * (1 - weight) + mean * (1 - weight) ** 2 * rgb)
+    drawn = rgb * weight
+    drawn += mean * (1 - weight)
+    rgb *= mean * (1 - weight) ** 2
+    drawn += rgb
+    return picture(drawn)

@@ -21,5 +21,6 @@ def picture(rgb: NDArray[np.float32], levels: float = 255.0) -> NDArray[np.uint8
     levels
         1.0 becomes this many of 255, at most 255; values between two levels are cut to the lower.
     """
-    cut = np.clip(rgb * np.float32(levels), 0, 255).astype(np.uint8)[:, ::-1]
-    return np.asarray(cv2.merge([np.ascontiguousarray(plane) for plane in cut]))
+    cut = rgb * np.float32(levels)
+    np.clip(cut, 0, 255, out=cut)
+    return np.asarray(cv2.flip(cv2.merge(list(cut.astype(np.uint8))), 0))

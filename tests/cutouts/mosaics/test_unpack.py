@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from PIL import Image
 
 from gzflow.cutouts.check import check_image
 from gzflow.cutouts.mosaics import cut, encoded, opened, picture_on_tile
@@ -109,9 +111,11 @@ def test_a_picture_is_recipe_then_size_and_survives_its_file(tile):
     square = np.stack([cut(image, 60.0, 60.0, 32) for image in images])
     np.testing.assert_array_equal(found, RECIPES["gzdecals"](square))
     assert picture(images, tile, pixels=64, pixscale=0.15).shape == (64, 64, 3)
-    suffix, png = encoded(found, "png")
-    assert suffix == ".png"
-    np.testing.assert_array_equal(check_image(png, size=(32, 32), what="").pixels, found)
+    for form in ("png", "png-compressed"):
+        suffix, png = encoded(found, form)
+        assert suffix == ".png"
+        np.testing.assert_array_equal(check_image(png, size=(32, 32), what="").pixels, found)
+        np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(png))), found)
     assert check_image(encoded(found, "jpeg")[1], size=(32, 32), what="").format == "JPEG"
 
 

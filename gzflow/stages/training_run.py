@@ -40,7 +40,7 @@ RESULT = "result.json"
 """The summary; written last, it says that the run is done."""
 CHANGEABLE = {"workers"}
 """Options that an interrupted run may go on with otherwise: they decide no result, and parameters cannot change."""
-Kind = Literal["trained", "finetuned", "scratch"]
+Kind = Literal["trained", "finetuned", "scratch", "ensemble", "member"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TrainChunk:
     name
         Of the MLflow run.
     kind
-        "scratch" is what stands beside a fine-tune for comparison.
+        "scratch" is what stands beside a fine-tune for comparison, "member" a network of an "ensemble".
     parent
         Whose training galaxies the test galaxies must keep away from; with a `FineTuneConfig` also the model that is
         fine-tuned.
@@ -111,7 +111,9 @@ class TrainSummary:
     labels
         Training galaxies used.
     seed
-        Of the training.
+        Of the training; of an ensemble, its first member's.
+    members
+        Networks of an ensemble. Its epochs are means over them.
     model, version, alias
         Of the registered model; empty where it was not registered, and where it has no alias any more.
     parent
@@ -138,6 +140,7 @@ class TrainSummary:
     folder: Path
     labels: int
     seed: int
+    members: int = 1
     model: str = ""
     version: str = ""
     alias: str = ""
@@ -163,7 +166,8 @@ class TrainSummary:
         if self.guard_unknown:
             scores += "; the parent may have seen some of them"
         who = f"{self.model} version {self.version} ({self.alias or 'no alias'})" if self.model else self.name
-        return f"{who}: {scores}"
+        kind = f", an ensemble of {self.members}" if self.members > 1 else ""
+        return f"{who}{kind}: {scores}"
 
 
 def score_words(n_test: int, loss: float, constant: float, majority: float) -> str:
@@ -247,7 +251,7 @@ def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = N
     """Summary of a finished run, with the alias that its model has now.
 
     None if the run was not finished, or if the store lacks what it speaks of. A training below one parent run serves
-    others as well, as long as the store has that parent.
+    others as well, as long as the store has that parent; one that stands by itself serves an ensemble.
     """
     if not (folder / RESULT).is_file():
         return None
@@ -255,7 +259,7 @@ def read_summary(folder: Path, settings: Settings, parent_run_id: str | None = N
     changed = {"folder": folder, "guard_unknown": tuple(stored["guard_unknown"]), "reused": True}
     summary = TrainSummary(**stored | changed)
     above = summary.parent_run_id
-    if (above is None) != (parent_run_id is None) or not run_exists(settings, summary.run_id):
+    if (above is not None and parent_run_id is None) or not run_exists(settings, summary.run_id):
         return None
     if above is not None and above != parent_run_id and not run_exists(settings, above):
         return None
@@ -414,6 +418,7 @@ def conclude(
         folder=folder,
         labels=result.n_train,
         seed=result.config.seed,
+        members=result.config.members,
         model=model,
         version=version,
         alias=alias,

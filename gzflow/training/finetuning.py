@@ -11,7 +11,7 @@ from torch import nn
 from gzflow.errors import TrainingError
 from gzflow.model.blocks import encoder_blocks
 from gzflow.model.ensemble import member
-from gzflow.model.morphology import Morphology, read_fingerprint
+from gzflow.model.morphology import Morphology, read_fingerprint, read_spec
 from gzflow.recipe import ImageRecipe
 from gzflow.training.config import PARENT, FineTuneConfig, TrainConfig
 
@@ -105,6 +105,8 @@ class Parent:
             "parent_survey": spec.survey,
             "parent_fingerprint": self.fingerprint,
         }
+        if (n := read_spec(self.folder).members) > 1:
+            notes["parent_member"] = f"the first of {n}"
         if differences := spec.recipe.differences(recipe):
             notes["parent_recipe"] = "; ".join(
                 d.replace(" here, ", " in the parent, ").replace(" there", " here") for d in differences

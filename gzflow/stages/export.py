@@ -140,7 +140,7 @@ def export(
     schema = refinement.schema(catalogue.schema, catalogue.tree)
     provenance = _provenance(catalogue, refinement)
     if options.log:
-        _require_store(settings)
+        require_store(settings)
 
     def tables() -> Iterator[pa.Table]:
         done = 0
@@ -249,7 +249,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=18)).hexdigest()
 
 
-def _require_store(settings: Settings) -> None:
+def require_store(settings: Settings) -> None:
     """Find out now, not after hours of writing, that nobody could note the file."""
     try:
         connect(settings)

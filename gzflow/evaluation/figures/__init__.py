@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gzflow.evaluation.figures.changes import changes_figure
 from gzflow.evaluation.figures.confusion_matrix import confusion_figure
 from gzflow.evaluation.figures.contact_sheet import contact_sheet
 from gzflow.evaluation.figures.learning_curve import learning_curve_figure
@@ -17,6 +18,7 @@ from gzflow.evaluation.figures.transforms import transforms_figure
 
 __all__ = [
     "GalleryRow",
+    "changes_figure",
     "confusion_figure",
     "contact_sheet",
     "figure_jpeg",

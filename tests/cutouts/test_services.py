@@ -262,6 +262,16 @@ def test_outside_the_sdss_footprint_in_all_its_forms() -> None:
         interpreted(spec, picture(np.full((128, 128, 3), 90, np.uint8)))
 
 
+def test_the_edge_of_the_sdss_imaging() -> None:
+    spec = SDSS.model_copy(update={"pixels": 128})
+    pixels = sky(128)
+    pixels[:, :16] = 0  # an eighth
+    interpreted(spec, picture(pixels))
+    pixels[:, :48] = 0
+    with pytest.raises(BadPixels, match=r"3[0-9]% of the picture is black"):
+        interpreted(spec, picture(pixels))
+
+
 @pytest.mark.parametrize("grey", [22, 32])
 def test_no_overlap_in_the_legacy_surveys(grey: int) -> None:
     with pytest.raises(NoCoverage, match="no images of this place"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gzflow.cutouts.check import check_image, refuse_uniform
+from gzflow.cutouts.check import check_image, empty_share, refuse_uniform
 from gzflow.cutouts.services.service import (
     Pixels,
     Reply,
@@ -13,13 +13,15 @@ from gzflow.cutouts.services.service import (
     refuse_status,
     usable_target,
 )
-from gzflow.errors import NoCoverage
+from gzflow.errors import BadPixels, NoCoverage
 from gzflow.recipe import CutoutSpec
 
 _OPTIONS = ("release", "opt")
 _LIMITS = (64, 2048)
 _OUTSIDE = b"outside the SDSS footprint"
 _BLACK_SHARE = 0.5
+_UNOBSERVED = 0.2
+"""Share of black blocks at the edge of the imaging; of real sky less than 8 % of the pixels are black."""
 _NEWEST, _LETTERS = 19, "GLPSOBFMQI"
 _OLD_HOST, _HOST = "http://skyservice.pha.jhu.edu", "https://skyserver.sdss.org"
 _OLD = range(7, 12)
@@ -74,6 +76,11 @@ class Sdss(Service):
         if (checked.pixels.max(axis=-1) == 0).mean() > _BLACK_SHARE:
             raise self._outside(request)
         refuse_uniform(checked.pixels, request.where)
+        share = empty_share(checked.pixels, 0)
+        if share >= _UNOBSERVED:
+            raise BadPixels(
+                f"{share:.0%} of the picture is black", where=request.where, expected=f"less than {_UNOBSERVED:.0%}"
+            )
         return checked.pixels
 
     def _outside(self, request: Request) -> NoCoverage:

@@ -153,11 +153,14 @@ def train(
     encoder: Annotated[
         str | None, typer.Option(help="A torchvision classifier's name, or timm:NAME. Empty: efficientnet_b0.")
     ] = None,
+    members: Annotated[
+        int | None, typer.Option(min=1, max=20, help="Train so many from following seeds, and register them as one.")
+    ] = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion."""
-    options = train_config(preset, config, epochs=epochs, seed=seed, encoder=encoder)
+    options = train_config(preset, config, epochs=epochs, seed=seed, encoder=encoder, members=members)
     check_shards(survey, pixels)
     start()
     from flows.train import train as flow

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from pydantic import Field
 
 from flows import artifacts, evaluate, events, origin
 from flows.forms import LabelCounts, ParentName, Side, SurveyName
 from flows.hooks import HOOKS
+from flows.training_bar import TrainingBar
 from gzflow.settings import Settings
 from gzflow.stages import finetune as stage
 from gzflow.stages.evaluate import EvaluateOptions
 from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
 from gzflow.training.config import FineTuneConfig
-from gzflow.training.metrics import EpochMetrics
 
 DEFAULTS = FineTuneConfig()
 """What a form begins with."""
@@ -29,35 +28,9 @@ def plan_fine_tuning(options: FineTuneOptions, settings: Settings) -> stage.Fine
     return stage.plan(options, settings)
 
 
-class Bar:
-    """One progress bar over all trainings of a fine-tune, each counted as its most epochs."""
-
-    def __init__(self, plan: stage.FineTunePlan) -> None:
-        self._trainings, self._epochs = len(plan.chunks), plan.config.epochs
-        self._done = 0
-        self._artifact = (
-            create_progress_artifact(0.0, key="finetune-progress", description=f"{self._trainings} trainings")
-            if origin.flow_run() is not None
-            else None
-        )
-
-    def after_epoch(self, epoch: EpochMetrics) -> None:
-        """Advance by an epoch."""
-        self._show(self._done + (epoch.epoch + 1) / self._epochs)
-
-    def after_training(self) -> None:
-        """Advance to the training's end, however many epochs it took."""
-        self._done += 1
-        self._show(self._done)
-
-    def _show(self, done: float) -> None:
-        if self._artifact is not None:
-            update_progress_artifact(self._artifact, 100 * done / self._trainings)
-
-
 # Called directly, never submitted: in the flow's own thread a cancellation stops it within seconds.
 @task(name="train", task_run_name="{chunk.name}", cache_policy=None)
-def fit(chunk: TrainChunk, settings: Settings, parent_run_id: str, bar: Bar) -> TrainSummary:
+def fit(chunk: TrainChunk, settings: Settings, parent_run_id: str, bar: TrainingBar) -> TrainSummary:
     """One of the fine-tune's models, trained and scored."""
     summary = run_training(
         chunk, settings, parent_run_id=parent_run_id, on_epoch=bar.after_epoch, flow_run=origin.flow_run()
@@ -69,7 +42,7 @@ def fit(chunk: TrainChunk, settings: Settings, parent_run_id: str, bar: Bar) -> 
 def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary:
     """The tasks of a fine-tune, inside whatever flow is running."""
     plan = plan_fine_tuning(options, settings)
-    bar = Bar(plan)
+    bar = TrainingBar("finetune-progress", trainings=len(plan.chunks), epochs=plan.config.epochs)
 
     def each(chunk: TrainChunk, parent_run_id: str) -> TrainSummary:
         return fit(chunk, settings, parent_run_id, bar)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from prefect import flow, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from flows import artifacts, evaluate, events, origin
 from flows.forms import Side, SurveyName, Training
 from flows.hooks import HOOKS
+from flows.training_bar import TrainingBar
 from gzflow.settings import Settings
+from gzflow.stages import ensemble
 from gzflow.stages import train as stage
 from gzflow.stages.evaluate import EvaluateOptions
+from gzflow.stages.training_run import run_training
 from gzflow.training.config import TrainConfig
-from gzflow.training.metrics import EpochMetrics
 
 DEFAULTS = TrainConfig()
 """What a form begins with."""
@@ -26,16 +27,34 @@ def plan_training(survey: str, settings: Settings, pixels: int | None, config: T
 
 # Called directly, never submitted: in the flow's own thread a cancellation stops it within seconds.
 @task(name="train", cache_policy=None)
-def fit(chunk: stage.TrainChunk, settings: Settings) -> stage.TrainSummary:
+def fit(chunk: stage.TrainChunk, settings: Settings, bar: TrainingBar) -> stage.TrainSummary:
     """A trained and registered model."""
-    flow_run = origin.flow_run()
-    bar = create_progress_artifact(0.0, key="train-progress", description="epochs") if flow_run else None
+    summary = stage.run_chunk(chunk, settings, on_epoch=bar.after_epoch, flow_run=origin.flow_run())
+    bar.after_training()
+    return summary
 
-    def on_epoch(epoch: EpochMetrics) -> None:
-        if bar is not None:
-            update_progress_artifact(bar, 100 * (epoch.epoch + 1) / chunk.config.epochs)
 
-    return stage.run_chunk(chunk, settings, on_epoch=on_epoch, flow_run=flow_run)
+@task(name="train member", task_run_name="{chunk.name}", cache_policy=None)
+def fit_member(chunk: stage.TrainChunk, settings: Settings, parent_run_id: str, bar: TrainingBar) -> stage.TrainSummary:
+    """One network of an ensemble, trained and scored."""
+    summary = run_training(
+        chunk, settings, parent_run_id=parent_run_id, on_epoch=bar.after_epoch, flow_run=origin.flow_run()
+    )
+    bar.after_training()
+    return summary
+
+
+def fit_ensemble(chunk: stage.TrainChunk, settings: Settings, pixels: int | None) -> stage.TrainSummary:
+    """All members and, of them, one registered model."""
+    plan = ensemble.plan(chunk, settings, pixels=pixels)
+    bar = TrainingBar("train-progress", trainings=len(plan.members), epochs=chunk.config.epochs)
+
+    def each(member: stage.TrainChunk, parent_run_id: str) -> stage.TrainSummary:
+        return fit_member(member, settings, parent_run_id, bar)
+
+    summary = ensemble.run(plan, settings, each=each, flow_run=origin.flow_run())
+    artifacts.table("train-members", "Single members and the ensemble, on the same galaxies", ensemble.table(summary))
+    return summary
 
 
 def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainConfig) -> stage.TrainSummary:
@@ -43,7 +62,10 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
     chunk = plan_training(survey, settings, pixels, config)
     sizes = ", ".join(f"{n:,} for {split}" for split, n in chunk.n_galaxies.items())
     artifacts.page("train", "Model in training", None, [f"Galaxies: {sizes}."])
-    summary = fit(chunk, settings)
+    if config.members > 1:
+        summary = fit_ensemble(chunk, settings, pixels)
+    else:
+        summary = fit(chunk, settings, TrainingBar("train-progress", trainings=1, epochs=config.epochs))
     lines = [summary.sentence(), f"Galaxies: {sizes}.", f"Folder: `{summary.folder}`"]
     artifacts.page("train", f"Model for {summary.survey}", None, lines)
     artifacts.link("train-run", summary.url or "", "MLflow run: parameters, metrics, figures, the model")
@@ -57,7 +79,7 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
 
 @flow(name="train", flow_run_name=origin.run_name, **HOOKS)
 def train(survey: SurveyName, pixels: Side | None = None, config: Training = DEFAULTS) -> stage.TrainSummary:
-    """Fit a model to a survey's votes; the first one becomes the survey's champion.
+    """Fit a model, or an ensemble of several, to a survey's votes; the first one becomes the survey's champion.
 
     Args:
         survey: A shipped survey's name, or the path of a TOML that describes yours; it needs shards.

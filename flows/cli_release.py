@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
@@ -16,6 +17,17 @@ from gzflow.settings import Settings
 if TYPE_CHECKING:
     from gzflow.evaluation.changes import SliceChange
     from gzflow.stages.diff import CatalogueDiff
+
+
+class CatalogueFormat(StrEnum):
+    """Formats of a catalogue: typer knows no lists of literals."""
+
+    FITS = "fits"
+    VOTABLE = "votable"
+    CSV = "csv"
+    HDF5 = "hdf5"
+    PARQUET = "parquet"
+
 
 CatalogueArgument = Annotated[
     str,
@@ -57,7 +69,7 @@ def release(
     to: Annotated[Path | None, typer.Option(help="The folder to make.")] = None,
     check: Annotated[Path | None, typer.Option(help="Verify the release in this folder; nothing is written.")] = None,
     format: Annotated[  # noqa: A002 - the option's name
-        list[Literal["fits", "votable", "csv", "hdf5", "parquet"]] | None,
+        list[CatalogueFormat] | None,
         typer.Option(help="Of the catalogue; repeatable, one file each. Empty: parquet."),
     ] = None,
     run: Annotated[
@@ -99,7 +111,7 @@ def release(
     options = ReleaseOptions(
         survey=survey,
         to=to,
-        formats=tuple(dict.fromkeys(format or ("parquet",))),
+        formats=tuple(each.value for each in dict.fromkeys(format or (CatalogueFormat.PARQUET,))),
         run=run,
         asked=asked,
         volunteers=volunteers,

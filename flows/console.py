@@ -12,12 +12,13 @@ from typing import NoReturn
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows.environment import require_room
 from flows.stopping import leave
 from gzflow.errors import GzflowError, StackError
 from gzflow.settings import Settings, without_password
 from gzflow.terminal import REFUSED, STOPPED, disk_error, exit_code, leave_on_sigterm, stop_behind
 
-UNREACHABLE = "Failed to reach API"
+UNREACHABLE = ("Failed to reach API", "Timed out while attempting to connect to ephemeral Prefect API server")
 """What Prefect says, in a plain RuntimeError, when no server answers."""
 
 # Paths and commands are for copying: they must not be broken into lines.
@@ -96,6 +97,11 @@ def _refused() -> Iterator[None]:
             raise
         _refuse(error)
     except RuntimeError as error:
-        if UNREACHABLE not in str(error):
+        if not any(words in str(error) for words in UNREACHABLE):
             raise
+        home = Settings.load().home
+        try:
+            require_room(home)
+        except OSError as full:
+            _refuse(disk_error(full, home) or full)
         _refuse(_no_server(str(error)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from gzflow.settings import Settings
 
@@ -23,10 +25,19 @@ QUIET = {
 """No telemetry, no analytics, no look-up of newer versions."""
 
 
+ROOM = 16 * 2**20
+"""Bytes that the databases of Prefect and MLflow need at least; images and shards come on top."""
+
+
 def prepare(settings: Settings) -> None:
     """Set what Prefect and MLflow need to run on nothing but SQLite, unless the user has set it.
 
     Measured with Prefect 3.8: the default start-up time-out of 20 s is too short for a first start on a slow disk.
+
+    Raises
+    ------
+    OSError
+        The home cannot be written, or has no `ROOM`: Prefect's server would die of that in silence, and be waited for.
     """
     defaults = {
         **settings.environment(),
@@ -41,4 +52,12 @@ def prepare(settings: Settings) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    require_room(settings.home)
+
+
+def require_room(home: Path) -> None:
+    """Write `ROOM` bytes into the folder, which is made if need be, and take them back: quotas are not free space."""
+    home.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=home) as stream:
+        stream.write(bytes(ROOM))
+        stream.flush()

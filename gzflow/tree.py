@@ -166,27 +166,28 @@ class DecisionTree:
 
     @classmethod
     def joined(cls, trees: Mapping[str, DecisionTree]) -> DecisionTree:
-        """The trees of several surveys side by side, each question named ``{survey}.{question}``; one is itself.
+        """The trees of several surveys side by side, questions named by `joined_question`; one tree is itself.
 
         Votes for it are 0 in all columns but those of the galaxy's own survey: nobody else was asked.
         """
         if len(trees) == 1:
             return next(iter(trees.values()))
-
-        def named(survey: str, name: str) -> str:
-            return f"{survey.replace('_', '-')}.{name}"
-
         return cls(
             tuple(
                 replace(
                     question,
-                    name=named(survey, question.name),
-                    asked_after=tuple(named(survey, entry) for entry in question.asked_after),
+                    name=cls.joined_question(survey, question.name),
+                    asked_after=tuple(cls.joined_question(survey, entry) for entry in question.asked_after),
                 )
                 for survey, tree in trees.items()
                 for question in tree.questions
             )
         )
+
+    @staticmethod
+    def joined_question(survey: str, name: str) -> str:
+        """A survey's question among those of others: ``{survey}.{question}``."""
+        return f"{survey.replace('_', '-')}.{name}"
 
     def proportion_asked(self, fractions: NDArray[Any]) -> NDArray[Any]:
         """Expected share of volunteers who are asked each question.

@@ -159,13 +159,21 @@ class ModelSpec(BaseModel):
 
         Raises
         ------
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """Surveys whose volunteers taught it: its own, its parent's, and those that either learnt together with it."""
+        joint = tuple(filter(None, self.notes.get(JOINT, "").split(", ")))
+        parent = self.notes.get("parent_survey")
+        parents = [parent] if parent and parent != joint_name(joint) else []
+        return tuple(dict.fromkeys([*self.surveys, *parents, *joint]))
+
         ModelError
             It learnt several surveys, and not this one.
         """
         if len(self.trees) == 1:
             return self
         tree = self.trees[self._position(survey)]
-        mark = f"{survey.replace('_', '-')}."
+        mark = DecisionTree.joined_question(survey, "")
         # Not a copy: that would keep the joined tree, which is cached.
         own: dict[str, Any] = {
             "trees": (tree.model_copy(update={"recipe": None}),),

@@ -45,7 +45,7 @@ def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int
     PredictionError
         The folder holds predictions of another model, shards or options.
     """
-    model = Morphology.load(model_folder)
+    model = Morphology.load(model_folder).answering(shards.survey)
     model.require_recipe(shards.recipe)
     pinned = {
         "model": model_folder.name,

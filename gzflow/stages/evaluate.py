@@ -178,7 +178,7 @@ def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
     """
     survey = load_survey(options.survey)
     model = _model(options, survey, settings)
-    spec = read_spec(model.folder)
+    spec = read_spec(model.folder).answering(survey.name)
     shards = find_shards(survey.name, options.pixels or spec.recipe.pixels, settings)
     spec.require_recipe(shards.recipe)
     if spec.tree.fingerprint != shards.tree.fingerprint:
@@ -240,7 +240,7 @@ def _evaluated(
             expected=f"some of: {', '.join(columns) or 'nothing is carried'}",
             fix="name them in `carry` of the survey's [catalog] and ingest again",
         )
-    predictor = Predictor(Morphology.load(model.folder))
+    predictor = Predictor(Morphology.load(model.folder).answering(survey.name))
     parts = [predictor.predict(reader, n_samples=samples, seed=options.seed) for reader in shards.readers("test")]
     concentrations, votes = np.concatenate([part.concentrations for part in parts])[keep], votes[keep]
     totals = question_totals(votes, shards.tree)

@@ -121,10 +121,16 @@ def ancestry(parent: ModelRef | None, settings: Settings) -> Ancestry:
     return Ancestry(tuple(models), pl.concat(frames), tuple(unknown))
 
 
-def find_leaks(shards: ShardSet, ancestors: Ancestry) -> Leakage:
-    """The test galaxies of `shards` that its own training galaxies or those of `ancestors` give away."""
-    test, own = _positions(shards, ("test",)), _positions(shards, _SEEN)
+def find_leaks(shards: ShardSet, ancestors: Ancestry, learnt: ShardSet | None = None) -> Leakage:
+    """The test galaxies of `shards` that the training galaxies of `learnt` or those of `ancestors` give away.
+
+    `learnt` is the joint set of a model that learnt other surveys too; None is `shards`.
+    """
+    test, own = _positions(shards, ("test",)), _positions(learnt or shards, _SEEN)
     unknown = list(ancestors.unknown)
+    for part in learnt.parts if learnt else ():
+        if part.survey != shards.survey and (blind := count_unpositioned(_positions(part, _SEEN))):
+            unknown.append(f"{blind:,} galaxies of {part.survey}, which was learnt too, have no position")
     if ancestors.models and len(test) and (blind := count_unpositioned(test)):
         unknown.append(f"{blind:,} of {len(test):,} test galaxies have no position")
     near = [_near(test, seen) for seen in (own, ancestors.seen)]
@@ -134,9 +140,12 @@ def find_leaks(shards: ShardSet, ancestors: Ancestry) -> Leakage:
     return Leakage(frozenset(leaked), len(by_parent), len(touched - leaked), tuple(unknown))
 
 
-def write_galaxies(shards: ShardSet, path: Path) -> None:
+def write_galaxies(shards: ShardSet, path: Path, learnt: ShardSet | None = None) -> None:
     """Write which galaxies a run has seen, and which it was tested on, for its descendants' guards."""
-    parts = [_positions(shards, (split,)).with_columns(pl.lit(split).alias("split")) for split in SPLITS]
+    sources = {split: learnt or shards if split in _SEEN else shards for split in SPLITS}
+    parts = [
+        _positions(source, (split,)).with_columns(pl.lit(split).alias("split")) for split, source in sources.items()
+    ]
     with replacing(path) as temporary:
         pl.concat(parts).select("id_str", "ra", "dec", "split", "stamp").write_parquet(temporary)
 

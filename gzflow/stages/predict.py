@@ -96,7 +96,7 @@ class PinnedRun:
     tree
         The model's decision tree as JSON.
     learnt_from
-        Surveys whose volunteers taught the model: its own, and its parent's.
+        Surveys whose volunteers taught the model: see `ModelSpec.learnt_from`.
     """
 
     survey: str
@@ -188,7 +188,7 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
     shards = find_shards(survey.name, options.pixels, settings)
     registry = Registry(settings)
     ref = registry.champion(survey.name) if options.model is None else registry.resolve(options.model, survey.name)
-    spec = read_spec(ref.folder)
+    spec = read_spec(ref.folder).answering(survey.name)
     differences = spec.require_recipe(shards.recipe, allow=options.allow_recipe_mismatch)
     pinned = {
         "model": ref.name,
@@ -207,9 +207,8 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
     }
     digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()
     folder = settings.predictions(survey.name) / f"v{pinned['version']}-{digest}"
-    taught = [spec.survey, *filter(None, [spec.notes.get("parent_survey")])]
     tree = json.dumps(spec.tree.to_dict())
-    return PinnedRun(survey_name, shards, ref.folder, folder, pinned, tree, tuple(dict.fromkeys(taught)))
+    return PinnedRun(survey_name, shards, ref.folder, folder, pinned, tree, spec.learnt_from)
 
 
 def part_path(folder: Path, entry: ShardEntry) -> Path:
@@ -287,7 +286,7 @@ def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG00
         return Counts(n_in=chunk.n, done=chunk.n, reused=chunk.n)
     # One part at a time a process: the network keeps every core or the accelerator busy by itself.
     with _turn:
-        predictor = _predictor(chunk.model_folder, chunk.precision)
+        predictor = _predictor(chunk.model_folder, chunk.metadata["survey"], chunk.precision)
         predicted = predictor.predict(
             ShardReader(Path(chunk.shard)),
             n_samples=chunk.samples,
@@ -347,14 +346,15 @@ def _refuse_other_unfinished(folder: Path, pinned: Mapping[str, Any]) -> None:
 
 
 @lru_cache(maxsize=2)
-def _predictor(folder: str, precision: Precision) -> Predictor:
+def _predictor(folder: str, survey: str, precision: Precision) -> Predictor:
     """The model made ready, once a process."""
-    return Predictor(Morphology.load(Path(folder)), precision=precision)
+    return Predictor(Morphology.load(Path(folder)).answering(survey), precision=precision)
 
 
 def _gallery(plan_: PredictPlan) -> Figure:
     """The best galaxies for the answers, over all parts; only the best of each part are kept in memory."""
-    tree = read_spec(Path(plan_.chunks[0].model_folder)).tree
+    first = plan_.chunks[0]
+    tree = read_spec(Path(first.model_folder)).answering(first.metadata["survey"]).tree
     best: dict[str, list[_Best]] = {answer: [] for answer in tree.answers}
     for chunk in plan_.chunks:
         table = pq.read_table(chunk.part, columns=["id_str", *(f"{answer}_fraction" for answer in tree.answers)])

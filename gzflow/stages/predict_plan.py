@@ -102,7 +102,9 @@ def forecast(options: PredictOptions, settings: Settings, *, sample: int | None 
     """
     pinned = predict.pin(options, settings)
     start = time.perf_counter()
-    predictor = Predictor(Morphology.load(pinned.model_folder), precision=options.precision)
+    predictor = Predictor(
+        Morphology.load(pinned.model_folder).answering(pinned.shards.survey), precision=options.precision
+    )
     waiting = [entry for entry in pinned.shards.entries() if not _predicted(pinned, entry)]
     metadata = predict.part_metadata(pinned) | {"split": "train"}
     with TemporaryDirectory(prefix="gzflow-plan-") as folder:

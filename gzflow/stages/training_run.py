@@ -21,6 +21,7 @@ from gzflow.posterior import fractions
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS, Split
+from gzflow.shards.joint import open_shards
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.leakage import GALAXIES, Leakage, ancestry, find_leaks, write_galaxies
 from gzflow.stages.run_file import KEY, claim_run, note_run
@@ -31,7 +32,8 @@ from gzflow.tracking.run import PARENT_TAG, Lineage, TrackedRun, run_exists, run
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics
-from gzflow.training.trainer import TrainResult
+from gzflow.training.survey_share import SurveyShare, survey_shares
+from gzflow.training.trainer import TrainResult, load_result
 from gzflow.tree import DecisionTree
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ RESULT = "result.json"
 """The summary; written last, it says that the run is done."""
 CHANGEABLE = {"workers"}
 """Options that an interrupted run may go on with otherwise: they decide no result, and parameters cannot change."""
-Kind = Literal["trained", "finetuned", "scratch", "ensemble", "member"]
+Kind = Literal["trained", "finetuned", "scratch", "joint", "ensemble", "member"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class TrainChunk:
         fine-tuned.
     register
         Whether the model becomes a version of the survey's registered model.
+    joint
+        Folder of the joint set, where this is one survey's share of a joint training: `folder` holds it, finished.
     """
 
     survey: str
@@ -71,6 +75,12 @@ class TrainChunk:
     kind: Kind = "trained"
     parent: ModelRef | None = None
     register: bool = True
+    joint: str | None = None
+
+    @property
+    def parted(self) -> bool:
+        """Whether this is a joint training, whose questions are looked at survey by survey."""
+        return self.kind == "joint" and self.joint is None
 
 
 @dataclass(frozen=True)
@@ -213,7 +223,7 @@ def run_training(
         if (known := read_summary(folder, settings, parent_run_id)) is not None:
             logger.info("%s: this model was trained before: %s", known.survey, known.sentence())
             return known
-        shards = ShardSet.open(Path(chunk.shards))
+        shards = open_shards(Path(chunk.shards))
         origin = Origin.of(shards)
         claimed = claim_run(folder, settings, shards.survey)
         run = TrackedRun(
@@ -229,8 +239,8 @@ def run_training(
         with run:
             note_run(folder, run, claimed.tags[KEY])
             describe(run, chunk, origin)
-            result = _train(chunk, shards, run, on_epoch, stop)
-            log_epochs(run, result)
+            result = load_result(folder) if chunk.joint else _train(chunk, shards, run, on_epoch, stop)
+            log_epochs(run, result, shards)
             evaluation, leakage = score(chunk, shards, run, result)
             summary = conclude(chunk, origin, run, result, evaluation, leakage, parent_run_id)
         write_json(folder / RESULT, asdict(summary))
@@ -323,9 +333,10 @@ def _train(
     stop: Callable[[], bool] | None,
 ) -> TrainResult:
     """The trained model; its epochs are logged as they end."""
+    shares = survey_shares(shards, chunk.config)
 
     def after_epoch(epoch: EpochMetrics) -> None:
-        run.log_metrics(epoch.flat(), step=epoch.epoch)
+        run.log_metrics(_flat(epoch, shares), step=epoch.epoch)
         logger.info(
             "%s: %sepoch %d: train %.3f, validation %.3f%s, %.0f s",
             shards.survey,
@@ -364,12 +375,20 @@ def _train(
     return result
 
 
-def log_epochs(run: TrackedRun, result: TrainResult) -> None:
+def _flat(epoch: EpochMetrics, shares: Sequence[SurveyShare]) -> dict[str, float]:
+    """An epoch's numbers by name; of a joint training with each survey's own loss."""
+    own = {share.shards.survey: share.epoch(epoch) for share in shares}
+    losses = {f"train_loss/{survey}": metrics.train_loss for survey, metrics in own.items()}
+    return epoch.flat() | losses | {f"validation_loss/{survey}": each.validation_loss for survey, each in own.items()}
+
+
+def log_epochs(run: TrackedRun, result: TrainResult, shards: ShardSet | None = None) -> None:
     """Log the epochs that are not: each is on disk before it is logged, and a process may be killed in between."""
     logged = run.logged_steps("train_loss")
+    shares = survey_shares(shards, result.config) if shards else ()
     for epoch in result.history:
         if epoch["epoch"] not in logged:
-            run.log_metrics(EpochMetrics(**epoch).flat(), step=epoch["epoch"])
+            run.log_metrics(_flat(EpochMetrics(**epoch), shares), step=epoch["epoch"])
 
 
 def score(
@@ -378,9 +397,10 @@ def score(
     """Scores on the test galaxies that nothing gives away; what is known of every galaxy is kept in the folder."""
     folder = Path(chunk.folder)
     ancestors = run.patience.ask("read what ancestors were trained on", lambda: ancestry(chunk.parent, run.settings))
-    leakage = find_leaks(shards, ancestors)
+    learnt = open_shards(Path(chunk.joint)) if chunk.joint else None
+    leakage = find_leaks(shards, ancestors, learnt)
     evaluation = score_test(result, shards, folder, leakage.ids)
-    write_galaxies(shards, folder / GALAXIES)
+    write_galaxies(shards, folder / GALAXIES, learnt)
     return evaluation, leakage
 
 
@@ -396,7 +416,7 @@ def conclude(
     """Log what was scored and, if the chunk says so, register the model."""
     folder, settings, start = Path(chunk.folder), run.settings, _start(chunk)
     _log_result(run, result, evaluation, origin, leakage)
-    _log_figures(run, result, evaluation, origin.tree, whole=chunk.register)
+    _log_figures(run, result, evaluation, origin.tree, whole=chunk.register and not chunk.parted)
     for name in (GALAXIES, SCORES):
         run.log_file(folder / name)
     model = version = alias = ""
@@ -447,7 +467,7 @@ def _log_result(
     leakage: Leakage,
 ) -> None:
     """Metrics under the same names in every run, with those that a plain training leaves at 0."""
-    best = min(result.history, key=lambda epoch: epoch["validation_loss"])
+    best = result.history[result.best_epoch]
     run.log_results(
         {
             "best/epoch": result.best_epoch,

@@ -12,6 +12,7 @@ from gzflow.errors import TrainingError
 from gzflow.model.blocks import encoder_blocks
 from gzflow.model.ensemble import member
 from gzflow.model.morphology import Morphology, read_fingerprint, read_spec
+from gzflow.model.spec import JOINT
 from gzflow.recipe import ImageRecipe
 from gzflow.training.config import PARENT, FineTuneConfig, TrainConfig
 
@@ -107,6 +108,8 @@ class Parent:
         }
         if (n := read_spec(self.folder).members) > 1:
             notes["parent_member"] = f"the first of {n}"
+        if joint := ", ".join(spec.surveys) if len(spec.trees) > 1 else spec.notes.get(JOINT):
+            notes[JOINT] = joint
         if differences := spec.recipe.differences(recipe):
             notes["parent_recipe"] = "; ".join(
                 d.replace(" here, ", " in the parent, ").replace(" there", " here") for d in differences

@@ -154,11 +154,6 @@ class ModelSpec(BaseModel):
         """Decision tree of the survey, or those of several side by side, see `DecisionTree.joined`."""
         return DecisionTree.joined({tree.survey: tree.decision_tree for tree in self.trees})
 
-    def answering(self, survey: str) -> ModelSpec:
-        """The description of what it says of one of its surveys alone; a model of a single survey is itself.
-
-        Raises
-        ------
     @property
     def learnt_from(self) -> tuple[str, ...]:
         """Surveys whose volunteers taught it: its own, its parent's, and those that either learnt together with it."""
@@ -167,6 +162,11 @@ class ModelSpec(BaseModel):
         parents = [parent] if parent and parent != joint_name(joint) else []
         return tuple(dict.fromkeys([*self.surveys, *parents, *joint]))
 
+    def answering(self, survey: str) -> ModelSpec:
+        """The description of what it says of one of its surveys alone; a model of a single survey is itself.
+
+        Raises
+        ------
         ModelError
             It learnt several surveys, and not this one.
         """

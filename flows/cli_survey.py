@@ -113,6 +113,11 @@ def new(
         if others:
             out.print(f"and of {', '.join(others)}")
         next_step(f"gzflow ingest {name} --catalog {quote(str(catalog))}")
+    if draft.predictions:
+        out.print(
+            f"the table has predictions of all answers of [bold]{draft.predictions[0]}[/], and no votes:"
+            " to compare with them, read it with gzflow.catalog.published.read_published"
+        )
     if ask if ask is not None else sys.stdin.isatty() and sys.stdout.isatty():
         draft = _asked(draft)
     file = to or Path(f"{draft.name}.toml")

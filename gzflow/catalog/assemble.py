@@ -17,8 +17,8 @@ from gzflow.catalog.columns import (
     resolve,
     without_missing,
 )
-from gzflow.catalog.draft import recognised
 from gzflow.catalog.members import placeholders
+from gzflow.catalog.recognition import recognised
 from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
 from gzflow.surveys.survey import Join, Survey
 

@@ -12,8 +12,10 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from gzflow.catalog.assemble import sql_columns
 from gzflow.catalog.columns import as_numbers, column_batches, header, resolve
-from gzflow.surveys import load_survey, survey_names
+from gzflow.catalog.recognition import predicted, recognised
+from gzflow.surveys import load_survey
 
 ROWS = 500
 """First rows that are looked at."""
@@ -76,6 +78,10 @@ class SurveyDraft:
         For the survey.
     extends
         Shipped surveys that have all their columns in this table.
+    predictions
+        Shipped surveys for all of whose answers this table has concentrations or fractions, but no votes.
+    unfiltered
+        Whether the table lacks columns that the first of these filters by.
     ids, positions, images
         Columns that look like ids (no value twice in the rows seen), like right ascension and declination in degrees,
         and like file names.
@@ -90,6 +96,8 @@ class SurveyDraft:
     table: str
     name: str
     extends: tuple[str, ...] = ()
+    predictions: tuple[str, ...] = ()
+    unfiltered: bool = False
     ids: tuple[str, ...] = ()
     positions: tuple[tuple[str, str], ...] = ()
     images: tuple[str, ...] = ()
@@ -123,27 +131,12 @@ def draft_survey(path: Path) -> SurveyDraft:
         positions=_positions(numbers),
         images=tuple(name for name in names if _is_picture(frame[name])),
     )
+    if surveys := predicted(names):
+        filtered_by = set(sql_columns(load_survey(surveys[0]).catalog.where))
+        lacks = len(resolve(filtered_by, names)) < len(filtered_by)
+        return replace(draft, predictions=surveys, unfiltered=lacks)
     taken = {*draft.ids, *draft.images, *(name for pair in draft.positions for name in pair)}
     return _with_votes(draft, {name: values for name, values in numbers.items() if name not in taken})
-
-
-def recognised(names: Sequence[str]) -> tuple[str, ...]:
-    """Shipped surveys that find all their columns in such a table, those that know most of it first."""
-    known = {}
-    for name in survey_names():
-        survey = load_survey(name)
-        if survey.catalog.votes is None:
-            continue
-        pairs = survey.vote_columns()
-        needed = {survey.catalog.id, survey.catalog.ra, survey.catalog.dec, *(c for pair in pairs for c in pair)} - {
-            None
-        }
-        wanted = [str(column) for column in needed]
-        if len(resolve(wanted, names)) == len(wanted):
-            carried = [column for columns in survey.carried_columns().values() for column in columns]
-            found = len(resolve(carried, names))
-            known[name] = (found < len(carried), -found)
-    return tuple(sorted(known, key=lambda name: (known[name], name)))
 
 
 def slug(text: str) -> str:

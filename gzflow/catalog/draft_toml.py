@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gzflow.catalog.draft import ROWS, QuestionDraft, SurveyDraft
 
@@ -20,6 +21,8 @@ def draft_toml(draft: SurveyDraft) -> str:
         lines.insert(len(lines) - 1, f"extends = {_quoted(draft.extends[0])}{same}")
         lines += ["", "# Everything else is inherited: write here only what differs, for instance", "# [catalog]"]
         return "\n".join([*lines, "# where = false", ""])
+    if draft.predictions:
+        return "\n".join([*lines[:-1], *_predicted(draft), ""])
     for key, value in (("title", draft.title), ("citation", draft.citation)):
         lines.append(f"{key} = {_quoted(value)}" if value else f"# {key} = {_quoted('...')}")
     lines += ['# licence = "..."', '# acknowledgement = "..."  # copied into what is made with the survey', ""]
@@ -30,6 +33,26 @@ def draft_toml(draft: SurveyDraft) -> str:
     if not draft.questions:
         lines += ["", "# [[question]]", '# name = "..."', '# answers = ["yes", "no"]']
     return "\n".join([*lines, ""])
+
+
+def _predicted(draft: SurveyDraft) -> list[str]:
+    """The survey of a table that holds another model's predictions: its galaxies, without votes."""
+    first, *others = draft.predictions
+    also = f"  # or: {', '.join(others)}, which have these answers too" if others else ""
+    place = [line for line in _place(replace(draft, images=())) if "carry" not in line]
+    return [
+        f"extends = {_quoted(first)}{also}",
+        f"name = {_quoted(draft.name)}",
+        "",
+        "# The table holds what another model predicted, not votes: gzflow.catalog.published.read_published reads it",
+        "# for comparison. As a survey, these are galaxies to be predicted.",
+        "[catalog]",
+        *_identity(draft),
+        *place,
+        "votes = false",
+        "carry = []  # columns to keep with each galaxy",
+        *(["where = false  # the table lacks columns of the inherited filter"] if draft.unfiltered else []),
+    ]
 
 
 def _identity(draft: SurveyDraft) -> list[str]:

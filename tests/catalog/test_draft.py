@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from gzflow import load_survey, survey_names
-from gzflow.catalog.draft import draft_survey, recognised, slug
+from gzflow.catalog.draft import draft_survey, slug
 from gzflow.catalog.draft_toml import draft_toml
 from gzflow.catalog.preview import preview_catalog
+from gzflow.catalog.recognition import recognised
 from gzflow.errors import SurveyError, VotesDisagree
 
 
@@ -138,3 +139,22 @@ def test_a_previews_error_names_the_users_file(shared_data: Path, tmp_path: Path
     with pytest.raises(VotesDisagree) as caught:
         preview_catalog(load_survey(tmp_path / "wrong.toml"), path, rows=30)
     assert f"{path}, its first 30 rows" in str(caught.value)
+
+
+def test_predictions_of_another_model_are_no_votes(shared_data: Path, tmp_path: Path) -> None:
+    table = shared_data / "gz_samples/galaxy_zoo_decals/gz_decals_auto_posteriors.csv"
+    draft = draft_survey(table)
+    assert (draft.extends, draft.predictions[0], draft.unfiltered) == ((), "decals", False)
+    survey = loaded(draft_toml(draft), tmp_path)
+    assert survey.tree == load_survey("decals").tree
+    assert (survey.catalog.id, survey.catalog.votes, survey.name) == ("iauname", None, "gz-decals-auto-posteriors")
+    assert preview_catalog(survey, table).n_galaxies > 0
+
+
+def test_predictions_without_the_columns_of_the_filter(tmp_path: Path) -> None:
+    columns = {f"{answer}_fraction": [0.5, 0.4] for answer in load_survey("decals").tree.answers}
+    draft = drafted(pl.DataFrame({"id_str": ["a", "b"], "ra": [1.0, 2.0], "dec": [3.0, 4.0]} | columns), tmp_path)
+    assert draft.predictions[0] == "decals"
+    assert draft.unfiltered
+    survey = loaded(draft_toml(draft), tmp_path)
+    assert (survey.catalog.where, survey.catalog.votes) == (None, None)

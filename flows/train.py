@@ -52,9 +52,7 @@ def fit_ensemble(chunk: stage.TrainChunk, settings: Settings, pixels: int | None
     def each(member: stage.TrainChunk, parent_run_id: str) -> stage.TrainSummary:
         return fit_member(member, settings, parent_run_id, bar)
 
-    summary = ensemble.run(plan, settings, each=each, flow_run=origin.flow_run())
-    artifacts.table("train-members", "Single members and the ensemble, on the same galaxies", ensemble.table(summary))
-    return summary
+    return ensemble.run(plan, settings, each=each, flow_run=origin.flow_run())
 
 
 def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainConfig) -> stage.TrainSummary:
@@ -70,6 +68,8 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
     artifacts.page("train", f"Model for {summary.survey}", None, lines)
     artifacts.link("train-run", summary.url or "", "MLflow run: parameters, metrics, figures, the model")
     artifacts.picture("train-curves", "Loss by epoch", stage.curves_picture(summary))
+    if compared := ensemble.table(summary):
+        artifacts.table("train-members", "Single members and the ensemble, on the same test galaxies", compared)
     evaluate.steps(EvaluateOptions(survey, model=summary.version, seed=config.seed), settings)
     artifacts.next_step(f"gzflow predict {survey}", "a catalogue of vote fractions by the champion")
     if summary.alias == "champion" and not summary.reused:

@@ -149,11 +149,13 @@ def _training(trained: TrainSummary) -> Section:
     stored = json.loads((trained.folder / "training.json").read_text("utf-8"))
     figure = curves(stored["history"], stored["baseline"], trained.best_epoch)
     seconds = sum(epoch["seconds"] for epoch in stored["history"])
+    kept = f"the weights of epoch {trained.best_epoch + 1}, the best on the validation galaxies, were kept"
+    if trained.members > 1:
+        kept = f"means over {trained.members} members, each with the weights of its own best epoch"
     text = (
-        f"{trained.n_epochs} epochs in {seconds:.0f} s; the weights of epoch {trained.best_epoch + 1}, the best on the"
-        f" validation galaxies, were kept. {trained.sentence()}. {trained.n_leaked:,} test galaxies were left out:"
-        f" a training galaxy lies within {LEAK_ARCSEC:g} arcsec; {trained.n_overlapping:,} others have a stamp that"
-        " overlaps one that was trained on."
+        f"{trained.n_epochs} epochs in {seconds:.0f} s; {kept}. {trained.sentence()}. {trained.n_leaked:,} test"
+        f" galaxies were left out: a training galaxy lies within {LEAK_ARCSEC:g} arcsec; {trained.n_overlapping:,}"
+        " others have a stamp that overlaps one that was trained on."
     )
     return Section("Training", (text,), items=(Picture(figure_png(figure), alt="Loss by epoch"),))
 

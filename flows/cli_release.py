@@ -143,7 +143,8 @@ def _print_diff(found: CatalogueDiff, asked: float, *, every: bool) -> None:
             facts.add_row(*row)
         out.print()
         out.print(facts, soft_wrap=False)
-    table = _table("question", "galaxies", "changed", "", "other\nfirst answer", "fractions\nmoved by", "most often")
+    table = _table("question", "galaxies", "changed", "", "other\nfirst", "moved\nby", "most often")
+    table.columns[0].min_width = max(len(entry.question) for entry in found.questions)
     for entry in found.questions:
         share = f"{100 * entry.n_changed / entry.n:.1f} %" if entry.n else "–"
         first, distance = (f"{100 * entry.other_first:.1f} %", f"{entry.distance:.3f}") if entry.n else ("–", "–")
@@ -157,7 +158,7 @@ def _print_diff(found: CatalogueDiff, asked: float, *, every: bool) -> None:
         out.print(f"without intervals in one of them, so not compared: {told}", markup=False)
     out.print(
         f"galaxies: in both, where {asked:.0%} or more would be asked in one of them; changed: an answer's two"
-        " intervals have no value in common",
+        " intervals have no value in common; other first: its likeliest answer is another; moved by: mean over answers",
         markup=False,
     )
     out.print()

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from sqlalchemy import make_url
 
 from gzflow.catalog.store import CatalogStore
 from gzflow.settings import Settings
 
 
 def carried_columns(survey: str, ids: Sequence[str], settings: Settings) -> dict[str, list[Any]]:
-    """Values by column, in the order of `ids`, of columns of numbers and text with a value at all; no arrays."""
+    """Values by column, in the order of `ids`, of columns of numbers and text with a value at all; no arrays.
+
+    Empty where nothing of the survey was ingested here; nothing is created by looking.
+    """
+    url = make_url(settings.catalog_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return {}
     with CatalogStore(settings.catalog_url) as store:
         if survey not in store.survey_names():
             return {}

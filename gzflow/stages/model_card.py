@@ -44,7 +44,7 @@ def model_card(
     scores = run_metrics(settings, run_id) if run_id and run_exists(settings, run_id) else {}
     recipe = spec.recipe
     description = {
-        "name": known["model_uri"].removeprefix("models:/"),
+        "name": _name(known["model_uri"]),
         "encoder": spec.encoder,
         "images": f"{spec.input_pixels} of {recipe.pixels} pixels, {'grey' if spec.grey else recipe.channels}",
         "likelihood of the votes": spec.likelihood,
@@ -81,3 +81,8 @@ def _rows(tree: DecisionTree, scores: Mapping[str, float]) -> list[list[str]]:
             n = f"{scores[f'test/galaxies/{question.name}']:,.0f}"
             rows.append([question.name, n, percent(accuracy), percent(majority), number(mae), percent(coverage)])
     return rows
+
+
+def _name(uri: str) -> str:
+    """Name and version of a registered model, or the folder of one that is only files."""
+    return uri.removeprefix("models:/") if uri.startswith("models:/") else uri.rpartition("/")[2]

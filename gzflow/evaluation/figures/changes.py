@@ -58,7 +58,7 @@ def changes_figure(changes: Sequence[SliceChange], *, title: str, subtitle: str 
         columns = list(group)
         most = int(13 * len(columns)) if len(columns) > 1 else 12
         axes.text(
-            x[columns[0]], top - 0.62, shortened(variable, most), fontsize=SMALL, color=INK, fontweight="bold",
+            x[columns[0]], top - 0.45, shortened(variable, most), fontsize=SMALL, color=INK, fontweight="bold",
             va="bottom",
         )  # fmt: skip
         for place in columns:

@@ -77,7 +77,7 @@ class PassComparison:
 
 
 def compare_passes(
-    passes: NDArray[Any],
+    passes: Sequence[NDArray[Any]],
     dropout: Sequence[NDArray[Any]],
     ensemble: NDArray[Any],
     votes: NDArray[Any],
@@ -87,10 +87,9 @@ def compare_passes(
 
     Parameters
     ----------
-    passes
-        (n, n_networks, n_answers) concentrations of one pass of each network.
-    dropout
-        For each network (n, n_samples, n_answers).
+    passes, dropout
+        For each network (n, n_samples, n_answers) concentrations: of one pass in which nothing drops out (several
+        samples where that is a mixture by itself), and of its dropout.
     ensemble
         (n, n_samples, n_answers) of all together.
     votes
@@ -100,9 +99,9 @@ def compare_passes(
     floor = usual_floor(question_totals(votes, tree), 10)
     counted = selected(votes, tree, "asked", floor)[:, tree.question_of_answer]
     ways: list[tuple[str, int | None, NDArray[Any]]] = [
-        *(("one pass", i, passes[:, i : i + 1]) for i in range(passes.shape[1])),
+        *(("one pass", i, samples) for i, samples in enumerate(passes)),
         *(("dropout", i, samples) for i, samples in enumerate(dropout)),
-        ("passes", None, passes),
+        ("passes", None, np.concatenate(passes, axis=1)),
         ("ensemble", None, ensemble),
     ]
     losses = [mixture_nll(votes, samples, tree).sum(axis=1)[voted] for _, _, samples in ways]

@@ -85,7 +85,7 @@ def member(model: Morphology, number: int) -> Morphology:
 
 
 def without_dropout(model: Morphology) -> Morphology:
-    """A copy in which nothing drops out: as many samples as it has members are one pass of each."""
+    """A copy in which nothing drops out: each member's samples are those of one pass."""
     plain = copy.deepcopy(model)
     for head in plain.head.heads if isinstance(plain.head, MixtureHead) else [plain.head]:
         head.threshold = 0

@@ -237,11 +237,11 @@ def _comparison(result: TrainResult, shards: ShardSet, folder: Path, trained: Se
         with np.load(one.folder / TEST, allow_pickle=False) as stored:
             rows = {id_str: row for row, id_str in enumerate(stored["ids"].tolist())}
             dropout.append(stored["concentrations"][[rows[id_str] for id_str in ids.tolist()]])
-    predictor = Predictor(without_dropout(result.model))
-    parts = [predictor.predict(reader, n_samples=result.model.spec.members) for reader in shards.readers("test")]
+    predictor, spec = Predictor(without_dropout(result.model)), result.model.spec
+    parts = [predictor.predict(reader, n_samples=spec.samples) for reader in shards.readers("test")]
     rows = {id_str: row for row, id_str in enumerate(id_str for part in parts for id_str in part.ids)}
     passes = np.concatenate([part.concentrations for part in parts])[[rows[id_str] for id_str in ids.tolist()]]
-    return compare_passes(passes, dropout, ensemble, votes, shards.tree)
+    return compare_passes(np.split(passes, spec.members, axis=1), dropout, ensemble, votes, shards.tree)
 
 
 def _log_comparison(

@@ -132,6 +132,7 @@ def test_auto_values_follow_the_set() -> None:
 def test_fingerprint_follows_the_result_only() -> None:
     assert TrainConfig().fingerprint == TrainConfig(workers=3).fingerprint
     assert TrainConfig().fingerprint != TrainConfig(lr=2e-3).fingerprint
+    assert TrainConfig(members=3).fingerprint != TrainConfig().fingerprint == TrainConfig(members=1).fingerprint
 
 
 @pytest.mark.parametrize(

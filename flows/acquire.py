@@ -19,6 +19,7 @@ from flows.stopping import heard
 from gzflow.cutouts.zenodo import RecordFile
 from gzflow.settings import Settings
 from gzflow.stages import acquire as stage
+from gzflow.stages.free_space import readable
 
 EVERY_S = 5.0
 
@@ -32,7 +33,7 @@ class Meter:
         self._said = time.monotonic()
         self._lock = threading.Lock()
         self._artifact = (
-            create_progress_artifact(0.0, key="acquire-progress", description=f"{stage.readable(n_bytes)}")
+            create_progress_artifact(0.0, key="acquire-progress", description=f"{readable(n_bytes)}")
             if FlowRunContext.get() is not None
             else None
         )

@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.cli_options import start
 from flows.console import out, show_logs
 from gzflow.settings import Settings
+from gzflow.stages.free_space import readable
 
 
 def acquire(
@@ -29,11 +30,11 @@ def acquire(
         found = stage.look(record, settings)
         table = Table("file", "size", "md5", title=f"{found.title} ({found.licence or 'licence: see the record'})")
         for file in found.chosen(tuple(files or ())):
-            table.add_row(file.name, stage.readable(file.size), file.md5)
+            table.add_row(file.name, readable(file.size), file.md5)
         out.print(table)
         return
     plan = stage.plan(record, files, to, settings)
-    out.print(f"{plan.record.title}: {len(plan.files)} files, {stage.readable(plan.bytes_missing)} to fetch")
+    out.print(f"{plan.record.title}: {len(plan.files)} files, {readable(plan.bytes_missing)} to fetch")
     start()
     from flows.acquire import acquire as flow
 

@@ -26,6 +26,7 @@ from flows.console import err, out
 from flows.duration import duration
 from gzflow.errors import MissingImage
 from gzflow.settings import Settings
+from gzflow.stages.free_space import readable
 
 if TYPE_CHECKING:
     from gzflow.stages.ingest_plan import IngestForecast
@@ -124,9 +125,8 @@ def _ingest_lines(found: IngestForecast) -> dict[str, str]:
     if found.bytes is None:
         lines["size"] = "unknown: no image was seen" + ("" if found.sample else " yet")
     else:
-        tight = "" if read or found.bytes < found.free else ": NOT ENOUGH"
-        room = "read in place" if read else f"{size(found.free)} free{tight}"
-        lines["size"] = f"{size(found.bytes)}; {room}"
+        room = "read in place" if read else _room(found.bytes, found.free)
+        lines["size"] = f"{readable(found.bytes)}; {room}"
     if found.seconds is not None:
         lines["time"] = f"{duration(found.seconds)}, and the start of the servers"
     lines["rests on"] = _grounds(found)
@@ -156,7 +156,7 @@ def _predict_lines(found: PredictForecast) -> dict[str, str]:
         "galaxies": f"{found.galaxies:,}: {found.finished:,} predicted by an earlier run",
         "to do": f"{found.to_do:,}",
         "pace": f"{found.galaxies_per_s:,.1f} galaxies a second on {found.device}, {found.precision}",
-        "size": f"{size(found.bytes)}; {size(found.free)} free{'' if found.bytes < found.free else ': NOT ENOUGH'}",
+        "size": f"{readable(found.bytes)}; {_room(found.bytes, found.free)}",
         "time": f"{duration(found.seconds)}, and the start of the servers",
         "catalogue": str(found.folder),
         "rests on": f"{found.sampled:,} galaxies predicted just now; nothing of them is kept",
@@ -164,14 +164,10 @@ def _predict_lines(found: PredictForecast) -> dict[str, str]:
     return {name: text for name, text in lines.items() if text}
 
 
+def _room(needed: float, free: float) -> str:
+    return f"{readable(free)} free{'' if needed < free else ': NOT ENOUGH'}"
+
+
 def _table(lines: dict[str, str]) -> None:
     for name, text in lines.items():
         out.print(f"{name:<12} {text}", markup=False)
-
-
-def size(n: float) -> str:
-    """Bytes for people, in powers of ten, as disks are sold."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if n >= factor:
-            return f"{n / factor:,.1f} {unit}"
-    return f"{n / 1e3:,.1f} kB"

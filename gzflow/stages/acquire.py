@@ -16,6 +16,7 @@ from gzflow.cutouts.zenodo import Record, RecordFile, ZenodoClient, parse_refere
 from gzflow.errors import DiskError, RecordError, SettingsError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
+from gzflow.stages.free_space import readable
 from gzflow.terminal import disk_error
 
 log = logging.getLogger(__name__)
@@ -155,15 +156,6 @@ def run_chunk(
         raise explained from error
     log.info("%s: %s, md5 verified%s", file.name, readable(got.bytes), " (was here already)" if got.reused else "")
     return AcquiredFile(got.path, got.bytes, got.reused)
-
-
-def readable(n: float) -> str:
-    """Bytes for people, in powers of 1000 as disks are sold."""
-    for unit in ("bytes", "kB", "MB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:,.1f} GB"
 
 
 class _Said:

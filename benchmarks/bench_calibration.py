@@ -40,9 +40,16 @@ SURE = 1e5
 def predictions(shards: ShardSet, given: argparse.Namespace) -> np.ndarray:
     """(n, n_samples, n_answers) concentrations of the test galaxies by the trained model."""
     config = TrainConfig(
-        encoder=given.encoder, epochs=given.epochs, lr=given.lr, batch_size=64, patience=given.epochs, seed=given.seed
+        encoder=given.encoder,
+        components=given.components,
+        epochs=given.epochs,
+        lr=given.lr,
+        batch_size=64,
+        patience=given.epochs,
+        seed=given.seed,
     )
-    result = train(shards, config, given.work / f"{given.encoder}-{given.galaxies}x{given.epochs}-{given.seed}")
+    name = f"{given.encoder}-{given.components}-{given.galaxies}x{given.epochs}-{given.seed}"
+    result = train(shards, config, given.work / name)
     seconds = sum(epoch["seconds"] for epoch in result.history)
     print(f"trained on {shards.n('train'):,} galaxies, best epoch {result.best_epoch + 1}, {seconds:.0f} s", flush=True)
     predictor = Predictor(result.model)
@@ -96,6 +103,7 @@ def main() -> None:
     parser.add_argument("--galaxies", type=int, default=20_000, help="70 % to learn from, 5 % validation, 25 % test")
     parser.add_argument("--pixels", type=int, default=64)
     parser.add_argument("--encoder", default="shufflenet_v2_x0_5")
+    parser.add_argument("--components", type=int, default=3, help="Dirichlets a question; 1 is not enough")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=42)

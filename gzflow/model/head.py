@@ -79,25 +79,30 @@ class ConcentrationHead(nn.Module):
 
     def start_from(self, concentrations: ArrayLike) -> None:
         """Make the head answer `concentrations` (n_answers,) for every galaxy, until it has learnt better."""
+        with torch.no_grad():
+            self.linear.bias.copy_(self._logits(concentrations))
+            # Small, not zero: the encoder gets a gradient from the first step on.
+            self.linear.weight.normal_(std=0.1 / self.linear.in_features**0.5)
+
+    def _logits(self, concentrations: ArrayLike) -> Tensor:
         low, high = self.bounds
         wanted = torch.as_tensor(concentrations, dtype=torch.float64)
         if self.gives_fractions:
-            logits = wanted.log()
-        else:
-            logits = torch.logit((wanted.clamp(low + 0.02, high - 1.0) - low) / (high - low))
-        with torch.no_grad():
-            self.linear.bias.copy_(logits)
-            # Small, not zero: the encoder gets a gradient from the first step on.
-            self.linear.weight.normal_(std=0.1 / self.linear.in_features**0.5)
+            return wanted.log()
+        return torch.logit((wanted.clamp(low + 0.02, high - 1.0) - low) / (high - low))
 
     def part(self, rows: slice, tree: DecisionTree) -> ConcentrationHead:
         """A copy that gives the outputs `rows` alone, which are the answers of `tree`."""
         alone = copy.deepcopy(self)
         alone.sizes = [len(question.answers) for question in tree.questions]
         for name, parameter in self.linear.named_parameters():
-            setattr(alone.linear, name, nn.Parameter(parameter.detach()[rows].clone()))
-        alone.linear.out_features = len(tree.answers)
+            setattr(alone.linear, name, nn.Parameter(parameter.detach()[self._outputs(rows)]))
+        alone.linear.out_features = len(alone.linear.bias)
         return alone
+
+    def _outputs(self, rows: slice) -> Tensor:
+        """Numbers of the linear layer's outputs that the answers `rows` need."""
+        return torch.arange(rows.start, rows.stop)
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_answers) concentrations of (n, dim) features; dropout acts in training mode only."""
@@ -118,6 +123,13 @@ class ConcentrationHead(nn.Module):
         seed, keys
             `keys` is an int64 (n,) number a galaxy (see `galaxy_keys`); None numbers the rows.
         """
+        dropped = self._dropped(features, n_samples, seed, keys)
+        if self.threshold == 0:
+            return self._concentrations(dropped[:, 0]).unsqueeze(1).expand(-1, n_samples, -1).clone()
+        return self._concentrations(dropped)
+
+    def _dropped(self, features: Tensor, n_samples: int, seed: int, keys: Tensor | None) -> Tensor:
+        """(n, n_samples, dim) features, each sample under its mask."""
         if n_samples < 1:
             raise ModelError(f"n_samples is {n_samples}", expected="1 or more")
         features = features.float()
@@ -125,10 +137,10 @@ class ConcentrationHead(nn.Module):
         if keys is None:
             keys = torch.arange(n, device=features.device)
         if self.threshold == 0:
-            return self._concentrations(features).unsqueeze(1).expand(-1, n_samples, -1).clone()
+            return features.unsqueeze(1).expand(-1, n_samples, -1)
         kept = _kept(keys.to(features.device), seed, n_samples, dim, self.threshold)
         scaled = features * (65536 / (65536 - self.threshold))
-        return self._concentrations(scaled.unsqueeze(1) * kept)
+        return scaled.unsqueeze(1) * kept
 
     def _concentrations(self, features: Tensor) -> Tensor:
         # Always in float32: in half precision the steps between concentrations near 100 would be 0.5.

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from gzflow.errors import TrainingError
+from gzflow.model.components import Components
 from gzflow.model.spec import Likelihood
 from gzflow.tree import DecisionTree
 
@@ -95,8 +96,29 @@ def multinomial_nll(votes: Tensor, concentrations: Tensor, tree: DecisionTree, *
     return torch.stack(questions, dim=1).to(out)
 
 
-def votes_nll(likelihood: Likelihood) -> Callable[..., Tensor]:
-    """The loss of a likelihood: `dirichlet_multinomial_nll` or `multinomial_nll`."""
+def components_nll(votes: Tensor, mixture: Components, tree: DecisionTree, *, validate: bool = True) -> Tensor:
+    """Negative log-likelihood of the votes under mixtures of Dirichlets, in nats: -ln Σ_c w_c p(votes | α_c).
+
+    Parameters
+    ----------
+    mixture
+        Of (n, n_components, ...).
+    votes, tree, validate
+        See `dirichlet_multinomial_nll`, also for result and errors.
+    """
+    n, components, _ = mixture.concentrations.shape
+    each = dirichlet_multinomial_nll(
+        votes.repeat_interleave(components, 0), mixture.concentrations.flatten(0, 1), tree, validate=validate
+    )
+    nll = -torch.logsumexp(mixture.log_weights.to(each.dtype) - each.view(n, components, -1), dim=1)
+    asked = torch.stack([votes[:, part].sum(1) for part in tree.slices], dim=1)
+    return torch.where(asked > 0, nll, torch.zeros_like(nll))
+
+
+def votes_nll(likelihood: Likelihood, components: int = 1) -> Callable[..., Tensor]:
+    """The loss of what a head gives: of its likelihood, or `components_nll` of several components."""
+    if components > 1:
+        return components_nll
     return multinomial_nll if likelihood == "multinomial" else dirichlet_multinomial_nll
 
 

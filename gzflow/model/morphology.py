@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gzflow import __version__
 from gzflow.durable import write_bytes, write_json
 from gzflow.errors import GzflowError, ModelError
+from gzflow.model.components import ComponentHead, Components
 from gzflow.model.encoders import build_encoder
 from gzflow.model.head import ConcentrationHead
 from gzflow.model.mixture import EncoderRow, MixtureHead
@@ -64,9 +65,7 @@ class Morphology(nn.Module):
         # With channels last, convolutions are 1.2-2 times as fast on CPU and on tensor cores.
         encoders = [encoder.to(memory_format=torch.channels_last) for encoder, _ in built]
         dim = built[0][1]
-        heads = [
-            ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations, spec.likelihood) for _ in encoders
-        ]
+        heads = [_new_head(spec, dim) for _ in encoders]
         self.encoder: nn.Module = encoders[0] if spec.members == 1 else EncoderRow(encoders)
         self.head: ConcentrationHead | MixtureHead = heads[0] if spec.members == 1 else MixtureHead(heads, dim)
         self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
@@ -105,10 +104,10 @@ class Morphology(nn.Module):
         features: Tensor = self.encoder(self.prepare(images))
         return features
 
-    def forward(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """(n, n_answers) concentrations; dropout acts in training mode only."""
-        concentrations: Tensor = self.head(self.encode(images))
-        return concentrations
+    def forward(self, images: Tensor | NDArray[np.uint8]) -> Tensor | Components:
+        """(n, n_answers) concentrations, or `Components` of such a head; dropout acts in training mode only."""
+        given: Tensor | Components = self.head(self.encode(images))
+        return given
 
     def concentrations(
         self, images: Tensor | NDArray[np.uint8], n_samples: int = 1, *, seed: int = 0, keys: Tensor | None = None
@@ -183,6 +182,12 @@ class Morphology(nn.Module):
                 fix="use the gzflow and torchvision that saved the model",
             ) from error
         return model.to(device).eval()
+
+
+def _new_head(spec: ModelSpec, dim: int) -> ConcentrationHead:
+    if spec.components > 1:
+        return ComponentHead(dim, spec.tree, spec.dropout, spec.concentrations, spec.components)
+    return ConcentrationHead(dim, spec.tree, spec.dropout, spec.concentrations, spec.likelihood)
 
 
 def read_spec(folder: Path) -> ModelSpec:

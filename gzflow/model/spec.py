@@ -65,6 +65,8 @@ class ModelSpec(BaseModel):
         Whether colours are averaged before the encoder sees them.
     likelihood
         Of the votes: "multinomial" heads give fractions instead of concentrations, see `ConcentrationHead`.
+    components
+        Dirichlets a question whose mixture the head gives, see `gzflow.model.components`; 1 is a single one.
     dropout
         Before the head, and nowhere else.
     samples
@@ -103,6 +105,7 @@ class ModelSpec(BaseModel):
     stem_stride: Annotated[int, Field(ge=1, le=8)] | None = None
     grey: bool = False
     likelihood: Likelihood = "dirichlet-multinomial"
+    components: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     samples: Annotated[int, Field(ge=1)] = 20
     members: Annotated[int, Field(ge=1)] = 1
@@ -128,6 +131,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"unidentified names no question: {', '.join(sorted(unknown))}")
         if len({tree.survey for tree in self.trees}) < len(self.trees):
             raise ValueError("trees names a survey twice")
+        if self.components > 1 and self.likelihood == "multinomial":
+            raise ValueError("bare fractions have no components: likelihood multinomial goes with components 1")
         if self.samples < self.members:
             raise ValueError(f"{self.samples} samples are fewer than the {self.members} members")
         if self.concentrations[0] >= self.concentrations[1]:

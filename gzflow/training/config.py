@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gzflow.model.spec import RANGE, default_input_pixels
 from gzflow.recipe import ImageRecipe
@@ -16,7 +16,7 @@ SMALL_SET = 5_000
 
 
 EncoderName = Annotated[str, Field(json_schema_extra={"pattern": r"^([a-z][a-z0-9_]*|timm:[\w./:-]+)$"})]
-_LATER = ("encoder_weights", "grey", "likelihood", "samples", "members")
+_LATER = ("encoder_weights", "grey", "likelihood", "samples", "members", "components")
 """Options that came after the first release of the run folders' names."""
 
 
@@ -47,6 +47,9 @@ class TrainConfig(BaseModel):
     labels: Annotated[int, Field(ge=1)] | None = None
     """Train on so many of the training galaxies, chosen by `seed` and their ids: a smaller number's are among a larger
     one's. Empty, or more than there are: all. Validation and test galaxies stay as they are."""
+    components: Annotated[int, Field(ge=1, le=10)] = 1
+    """Dirichlets a question, mixed by weights that are learnt too. With several, intervals hold what they promise also
+    where the image leaves a question open, and the likelihood is higher; of a few samples each is of one of them."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the features left out before the head."""
     concentrations: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=1)]] = RANGE
@@ -88,6 +91,12 @@ class TrainConfig(BaseModel):
     """Loader processes. "auto": none on a CPU, which the network itself keeps busy; else one a core, 8 at most."""
     compile: bool = False
     """Compile the encoder: a minute or more at the start, faster steps after."""
+
+    @model_validator(mode="after")
+    def _has_a_head(self) -> Self:
+        if self.components > 1 and self.likelihood == "multinomial":
+            raise ValueError("components: bare fractions have none; say 1, or likelihood dirichlet-multinomial")
+        return self
 
     def resolve(self, n_train: int, recipe: ImageRecipe) -> Self:
         """The same with every "auto" that decides the result replaced by its value for these shards.

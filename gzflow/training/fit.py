@@ -50,7 +50,7 @@ class Fit(LightningModule):
         self.still = freeze(model, config) if isinstance(config, FineTuneConfig) else ()
         self.config = config
         self.total_steps = total_steps
-        self.nll = votes_nll(config.likelihood)
+        self.nll = votes_nll(config.likelihood, config.components)
         self.average = cast("Morphology", averaged_copy(model)) if config.average else None
         self.history: list[EpochMetrics] = []
         self._forward: nn.Module = torch.compile(model) if config.compile else model

@@ -414,6 +414,7 @@ def _new_model(run: _Run) -> Morphology:
         stem_stride=config.stem_stride,
         grey=bool(config.grey),
         likelihood=config.likelihood,
+        components=config.components,
         dropout=config.dropout,
         samples=config.samples,
         concentrations=config.concentrations,

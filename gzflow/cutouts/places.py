@@ -78,8 +78,8 @@ class OpenArchive:
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
 
-    def read(self, name: str) -> bytes:
-        """A member's bytes, checked against the archive's own checksum where it has one (ZIP).
+    def read(self, name: str, *, checksum: bool = True) -> bytes:
+        """A member's bytes, with `checksum` compared with the archive's own where it has one (ZIP).
 
         Raises
         ------
@@ -98,7 +98,7 @@ class OpenArchive:
             content = _DECOMPRESSORS[extent.method]().decompress(content, extent.size + 1)
         if len(content) != extent.size:
             raise EOFError(f"{len(content):,} bytes instead of {extent.size:,}")
-        if extent.crc is not None and zlib.crc32(content) != extent.crc:
+        if checksum and extent.crc is not None and zlib.crc32(content) != extent.crc:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
         return content
 
@@ -164,22 +164,29 @@ def open_archive(path: Path) -> OpenArchive:
         raise SettingsError(f"{path} is not a complete {kind} file ({error}): download it again") from error
 
 
-def read_image(place: ImagePlace) -> bytes:
+def read_image(place: ImagePlace, *, checksum: bool = True) -> bytes:
     """Bytes of an image, from a file or straight out of a ZIP or tar; safe in threads and after a fork.
+
+    Parameters
+    ----------
+    place
+        Where it lies.
+    checksum
+        Verify a ZIP's checksum, which takes longer than reading. False is for a caller that knows a better one.
 
     Raises
     ------
     MissingImage
         The file or member is no longer there.
     TruncatedImage
-        The member is damaged (a ZIP's checksum is verified).
+        The member is damaged.
     NotAnImage
         Larger than 256 MiB.
     """
     file = Path(place.path)
     try:
         if place.member is not None:
-            return open_archive(file).read(place.member)
+            return open_archive(file).read(place.member, checksum=checksum)
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise NotAnImage(f"{size:,} bytes are too many for an image", expected=f"{MAX_BYTES:,}")

@@ -15,6 +15,7 @@ from gzflow.prediction.predict import Precision
 from gzflow.settings import Settings
 from gzflow.stages import predict as stage
 from gzflow.stages.counts import Counts
+from gzflow.stages.drift import PICTURE
 from gzflow.stages.evaluate import EvaluateOptions
 
 
@@ -42,7 +43,7 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
     with stage.alone(plan):
         counts = run_chunks(predict_part, plan.chunks, settings, Progress("predict", plan.n_galaxies))
         summary = close(plan, counts, settings)
-    lines = [summary.sentence()]
+    lines = [summary.sentence(), summary.drift_sentence()]
     if plan.survey != options.survey:
         lines.append(f"Nothing of {options.survey} was ingested yet: these are the demo's simulated galaxies.")
     artifacts.page("predict", f"Predictions for {summary.survey}", counts, lines)
@@ -51,6 +52,8 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
     artifacts.link("predict-run", run or "", "MLflow run that made it")
     if summary.gallery is not None:
         artifacts.picture("predict-gallery", "Top galaxies by answer", summary.gallery.read_bytes())
+    if summary.drift is not None:
+        artifacts.picture("predict-drift", "Drift from the training galaxies", (summary.folder / PICTURE).read_bytes())
     evaluate.steps(_evaluation(plan, options), settings)
     return summary
 

@@ -16,6 +16,25 @@ UNIT, UCD, DESCRIPTION = b"unit", b"ucd", b"description"
 """Keys of a column's metadata in Parquet."""
 TREE, LEVEL = b"tree", b"interval_level"
 """Keys of a part's metadata that the descriptions depend on."""
+STATISTICS = {
+    "image_sky": "median grey level at the upper and lower edge, 0 to 255",
+    "image_noise": "grain at these edges: ln of 1 plus the mean absolute second difference of neighbours, in levels",
+    "image_grain": "how coarse that grain is: ln of the second difference over two pixels against that over one",
+    "image_brightness": "mean grey level, 0 to 255",
+    "image_contrast": "standard deviation of the grey level, 0 to 255",
+    "image_sharpness": "ln of the mean step between neighbours against that over four pixels, in the middle",
+    "image_concentration": "ln of the mean light above the sky in the middle quarter against that of the picture",
+    "image_saturation": "share of values, of all channels, of 250 or more",
+    "image_darkness": "share of values, of all channels, of 2 or less",
+    "image_colour": "mean of the first channel minus the last, in levels",
+}
+"""Statistics of a picture, from `gzflow.model.image_statistics`; a grey picture has no ``image_colour``."""
+_SUPPORT = {
+    "support": "share of galaxies like those of the training that look at least as unlike them; below 0.05: do not"
+    " trust the model",
+    "support_features": "the same by the encoder's features alone",
+    "support_image": "the same by the statistics of the picture alone",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,8 @@ def meanings(tree: DecisionTree, level: float) -> dict[str, Meaning]:
         "split": Meaning("part of the data: the model may have learnt from train and validation", ucd="meta.code"),
         "recipe_mismatch": Meaning("how the image differs from those the model was trained on", ucd="meta.note"),
     }
+    known |= {name: Meaning(text, ucd="stat.probability") for name, text in _SUPPORT.items()}
+    known |= {name: Meaning(f"of the picture: {text}", ucd="stat.value;instr.det") for name, text in STATISTICS.items()}
     for question in tree.questions:
         known[f"{question.name}_proportion-asked"] = Meaning(
             f"share of volunteers who would be asked {question.name}", ucd="stat.probability;src.morph"

@@ -69,6 +69,7 @@ def join(members: Sequence[Morphology]) -> Morphology:
     for i, member in enumerate(members):
         joined.encoder.members[i].load_state_dict(member.encoder.state_dict())
         joined.head.members[i].load_state_dict(member.head.state_dict())
+    joined.support = members[0].support
     return joined.eval()
 
 
@@ -81,6 +82,8 @@ def member(model: Morphology, number: int) -> Morphology:
     assert isinstance(alone.head, MixtureHead)
     alone.encoder, alone.head = alone.encoder.members[number], alone.head.heads[number]
     alone.spec = model.spec.model_copy(update={"members": 1})
+    # The support is in the features of the first one.
+    alone.support = alone.support if number == 0 else None
     return alone
 
 

@@ -24,11 +24,15 @@ from gzflow.model.encoders import build_encoder
 from gzflow.model.head import ConcentrationHead
 from gzflow.model.mixture import EncoderRow, MixtureHead
 from gzflow.model.spec import FORMAT_VERSION, ModelSpec
+from gzflow.model.support import Support
 from gzflow.recipe import ImageRecipe
 from gzflow.tree import DecisionTree
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+SUPPORT = "support.safetensors"
+"""Beside a model that knows what it was trained on, see `gzflow.model.support`."""
+_SUPPORT_DIGEST = "support_blake2b"
 
 
 class Morphology(nn.Module):
@@ -68,6 +72,7 @@ class Morphology(nn.Module):
         heads = [_new_head(spec, dim) for _ in encoders]
         self.encoder: nn.Module = encoders[0] if spec.members == 1 else EncoderRow(encoders)
         self.head: ConcentrationHead | MixtureHead = heads[0] if spec.members == 1 else MixtureHead(heads, dim)
+        self.support: Support | None = None
         self.register_buffer("mean", torch.tensor(spec.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(-1, 1, 1), persistent=False)
 
@@ -134,12 +139,20 @@ class Morphology(nn.Module):
         return alone
 
     def save(self, folder: Path) -> None:
-        """Write ``model.safetensors``, then ``model.json`` with the weights' hash: a torn pair does not load."""
+        """Write ``model.safetensors``, then ``model.json`` with its hash: a torn pair does not load.
+
+        Where the model has a support, that is written and hashed as well, as ``support.safetensors``.
+        """
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         content = save_safetensors(state)
         write_bytes(folder / WEIGHTS, content)
         description = self.spec.model_dump(mode="json") | {"created_by": f"gzflow {__version__}"}
-        write_json(folder / DESCRIPTION, description | {"weights_blake2b": _digest(content)})
+        digests = {"weights_blake2b": _digest(content)}
+        if self.support is not None:
+            support = self.support.to_bytes()
+            write_bytes(folder / SUPPORT, support)
+            digests[_SUPPORT_DIGEST] = _digest(support)
+        write_json(folder / DESCRIPTION, description | digests)
 
     @classmethod
     def load(cls, folder: Path, device: str | torch.device = "cpu") -> Morphology:
@@ -151,20 +164,9 @@ class Morphology(nn.Module):
             Missing files, another format version, weights that do not belong to the description. Nothing is unpickled.
         """
         folder = Path(folder)
-        spec, digest = _read_description(folder / DESCRIPTION)
+        spec, digest, _ = _read_description(folder / DESCRIPTION)
         path = folder / WEIGHTS
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ModelError(
-                "the model has no readable weights", where=str(path), fix="save the model again"
-            ) from error
-        if _digest(content) != digest:
-            raise ModelError(
-                f"{WEIGHTS} is not the file that {DESCRIPTION} describes",
-                where=str(folder),
-                fix="save the model again; a run that was killed while saving is repaired by resuming it",
-            )
+        content = _read_hashed(path, digest, "weights")
         try:
             # The random start of the weights is overwritten; the caller's generator must not notice it.
             with torch.random.fork_rng(devices=[]):
@@ -181,6 +183,7 @@ class Morphology(nn.Module):
                 where=str(path),
                 fix="use the gzflow and torchvision that saved the model",
             ) from error
+        model.support = read_support(folder)
         return model.to(device).eval()
 
 
@@ -203,10 +206,23 @@ def read_spec(folder: Path) -> ModelSpec:
 
 def read_fingerprint(folder: Path) -> str:
     """32 hex digits of a saved model's weights and of how it feeds them; see `read_spec` for the errors."""
-    spec, digest = _read_description(Path(folder) / DESCRIPTION)
+    spec, digest, _ = _read_description(Path(folder) / DESCRIPTION)
     keys = {"encoder", "stem_stride", "input_pixels", "mean", "std"} | ({"grey"} if spec.grey else set())
     fed = spec.model_dump_json(include=keys)
     return _digest(f"{digest} {fed}".encode())
+
+
+def read_support(folder: Path) -> Support | None:
+    """What a saved model knows of the galaxies it was trained on; None if that was not kept.
+
+    Raises
+    ------
+    ModelError
+        As `Morphology.load`.
+    """
+    folder = Path(folder)
+    digest = _read_description(folder / DESCRIPTION)[2]
+    return Support.from_bytes(_read_hashed(folder / SUPPORT, digest, "support")) if digest else None
 
 
 def central_crop(images: Tensor, size: int) -> Tensor:
@@ -219,7 +235,22 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _read_description(path: Path) -> tuple[ModelSpec, str]:
+def _read_hashed(path: Path, digest: str, what: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the model has no readable {what}", where=str(path), fix="save the model again") from error
+    if _digest(content) != digest:
+        raise ModelError(
+            f"{path.name} is not the file that {DESCRIPTION} describes",
+            where=str(path.parent),
+            fix="save the model again; a run that was killed while saving is repaired by resuming it",
+        )
+    return content
+
+
+def _read_description(path: Path) -> tuple[ModelSpec, str, str]:
+    """What a model says of itself, and the digests of its weights and of its support (empty where it has none)."""
     try:
         description = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -237,9 +268,9 @@ def _read_description(path: Path) -> tuple[ModelSpec, str]:
             expected=f"format version {FORMAT_VERSION}",
             fix="use the gzflow that wrote the model, or train it again",
         )
-    digest = str(description.pop("weights_blake2b", ""))
+    digest, support = (str(description.pop(name, "")) for name in ("weights_blake2b", _SUPPORT_DIGEST))
     try:
-        return ModelSpec.model_validate(description), digest
+        return ModelSpec.model_validate(description), digest, support
     except (ValidationError, GzflowError) as error:
         raise ModelError(
             f"{DESCRIPTION} does not describe a model", where=str(path), problems=[str(error)], fix="save it again"

@@ -16,7 +16,7 @@ from gzflow.durable import write_json
 from gzflow.errors import PredictionError
 from gzflow.lock import exclusive
 from gzflow.model.morphology import Morphology, read_fingerprint
-from gzflow.prediction.export import LAYOUT, part_table, write_part
+from gzflow.prediction.export import layout, part_table, write_part
 from gzflow.prediction.predict import Predictor
 from gzflow.shards.header import MANIFEST
 from gzflow.shards.reader import ShardSet
@@ -56,7 +56,7 @@ def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int
         "shard_fingerprint": shards.fingerprint,
         "samples": samples,
         "seed": seed,
-        "layout": LAYOUT,
+        "layout": layout(model.support is not None),
     }
     _pin(out, pinned)
     about = {key: shards.manifest.survey_info.get(key, "") for key in ("citation", "licence", "acknowledgement")}

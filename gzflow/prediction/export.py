@@ -14,6 +14,7 @@ from gzflow import __version__
 from gzflow.dictionary import described
 from gzflow.durable import replacing
 from gzflow.errors import PredictionError
+from gzflow.model.image_statistics import statistic_names
 from gzflow.posterior import fractions, intervals, proportions_asked, variances
 from gzflow.prediction.predict import PredictionPart
 from gzflow.tree import DecisionTree
@@ -21,8 +22,14 @@ from gzflow.tree import DecisionTree
 LEVEL = 0.9
 MOST_GALAXIES = 10_000
 """In one part."""
-LAYOUT = 2
-"""Counts the changes of the columns: parts of two layouts do not go into one catalogue."""
+LAYOUT, LAYOUT_WITH_SUPPORT = 2, 3
+"""Count the changes of the columns: parts of two layouts do not go into one catalogue."""
+SUPPORT_COLUMNS = ("support", "support_features", "support_image")
+
+
+def layout(supported: bool) -> int:
+    """Number of the columns' layout in the parts of a model with or without support."""
+    return LAYOUT_WITH_SUPPORT if supported else LAYOUT
 
 
 def part_table(
@@ -43,6 +50,8 @@ def part_table(
         Kept in the table's schema, next to what the table says of itself: model URI and version, run, seed and so on.
     keep_concentrations
         Add ``{question}_{answer}_concentrations``, a list of the samples' values.
+
+    Where the model has a support: ``support`` and what it comes from, and the pictures' statistics.
 
     Notes
     -----
@@ -76,10 +85,14 @@ def part_table(
             if keep_concentrations:
                 flat = pa.array(np.ascontiguousarray(part.concentrations[:, :, a]).reshape(-1))
                 columns[f"{column}_concentrations"] = pa.FixedSizeListArray.from_arrays(flat, n_samples)
+    if part.support is not None and part.statistics is not None:
+        names = (*SUPPORT_COLUMNS, *statistic_names(part.statistics.shape[1]))
+        values = np.concatenate((part.support, part.statistics), axis=1)
+        columns |= {name: pa.array(values[:, i]) for i, name in enumerate(names)}
     if part.recipe_differences:
         columns["recipe_mismatch"] = pa.array(["; ".join(part.recipe_differences)] * n, pa.string())
     own = {
-        "layout": LAYOUT,
+        "layout": layout(part.support is not None),
         "tree": json.dumps(tree.to_dict()),
         "n_samples": n_samples,
         "interval_level": LEVEL,

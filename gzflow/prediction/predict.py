@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gzflow.errors import PredictionError
 from gzflow.model.head import galaxy_keys
+from gzflow.model.image_statistics import image_statistics
 from gzflow.model.morphology import Morphology, central_crop
 from gzflow.prediction.folding import folded
 from gzflow.shards.reader import ShardReader
@@ -39,6 +40,9 @@ class PredictionPart:
         How the images differ from those the model was trained on; empty unless a mismatch was allowed.
     unidentified
         Questions of which the training votes could not tell how wide their intervals are.
+    support, statistics
+        (n, 3) and (n, n_statistics), see `gzflow.model.support.Support` and `gzflow.model.image_statistics`; None where
+        the model has no support.
     """
 
     ids: list[str]
@@ -47,6 +51,8 @@ class PredictionPart:
     concentrations: NDArray[np.float32]
     recipe_differences: tuple[str, ...] = ()
     unidentified: tuple[str, ...] = ()
+    support: NDArray[np.float32] | None = None
+    statistics: NDArray[np.float32] | None = None
 
 
 class Predictor:
@@ -129,11 +135,15 @@ class Predictor:
         concentrations = np.empty((n, n_samples, n_answers), np.float32)
         # Results come back one batch late, so that the device does not idle while they are copied.
         waiting: tuple[slice, Tensor] | None = None
+        beside: list[Tensor] = []
         for rows, images in self._batches(reader):
             with torch.inference_mode(), self._autocast():
                 features = self.model.encode(images)
             with torch.inference_mode():
                 part = self.model.head.sample(features.float(), n_samples, seed=seed, keys=keys[rows])
+                if self.model.support is not None:
+                    statistics = image_statistics(images)
+                    beside.append(torch.cat((self.model.support(features, statistics), statistics), 1))
             if waiting is not None:
                 concentrations[waiting[0]] = waiting[1].cpu().numpy()
             waiting = rows, part
@@ -148,8 +158,16 @@ class Predictor:
                 where=f"{reader.path}, such as galaxy {reader.ids[int(wrong.argmax())]!r}",
                 fix="its weights are damaged or it diverged in training: use another version",
             )
+        support, statistics = np.split(torch.cat(beside).cpu().numpy(), [3], axis=1) if beside else (None, None)
         return PredictionPart(
-            reader.ids, reader.ra, reader.dec, concentrations, tuple(differences), self.model.spec.unidentified
+            reader.ids,
+            reader.ra,
+            reader.dec,
+            concentrations,
+            tuple(differences),
+            self.model.spec.unidentified,
+            support,
+            statistics,
         )
 
     def _batches(self, reader: ShardReader) -> Iterator[tuple[slice, Tensor]]:
@@ -159,7 +177,7 @@ class Predictor:
 
         def read(rows: slice) -> Tensor:
             images = torch.from_numpy(reader.images(rows))
-            if min(images.shape[1:3]) > size:
+            if max(images.shape[1:3]) > size:
                 images = central_crop(images, size).contiguous()
             return images.pin_memory() if self.device.type == "cuda" else images
 
@@ -168,7 +186,7 @@ class Predictor:
             for i, rows in enumerate(slices):
                 images = following.pop().result()
                 following = [pool.submit(read, later) for later in slices[i + 1 : i + 2]]
-                yield rows, images
+                yield rows, images.to(self.device, non_blocking=True)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "float32":

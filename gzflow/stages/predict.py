@@ -20,16 +20,18 @@ from matplotlib.figure import Figure
 from gzflow import __version__
 from gzflow.durable import write_bytes, write_json
 from gzflow.errors import PredictionError
+from gzflow.evaluation.drift import Drift
 from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figure
 from gzflow.evaluation.ranking import top_galaxies
 from gzflow.lock import exclusive
-from gzflow.model.morphology import Morphology, read_spec
-from gzflow.prediction.export import LAYOUT, part_table, write_part
+from gzflow.model.morphology import Morphology, read_spec, read_support
+from gzflow.prediction.export import layout, part_table, write_part
 from gzflow.prediction.predict import Precision, Predictor
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST, ShardEntry
 from gzflow.shards.reader import ShardReader, ShardSet
 from gzflow.stages.counts import Counts
+from gzflow.stages.drift import report_drift
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.stand_in import stand_in
 from gzflow.surveys import load_survey, survey_names
@@ -158,6 +160,8 @@ class PredictSummary:
         Holds ``part-*.parquet`` and ``manifest.json``.
     gallery
         Picture of the top galaxies by answer; None where the survey's images may not be shown.
+    drift
+        How these galaxies differ from those of the training; None where the model does not know them.
     """
 
     survey: str
@@ -167,10 +171,19 @@ class PredictSummary:
     version: str
     run_id: str
     gallery: Path | None
+    drift: Drift | None = None
 
     def sentence(self) -> str:
         """One line for people."""
         return f"{self.counts.done:,} galaxies predicted by {self.model} version {self.version}: {self.folder}"
+
+    def drift_sentence(self) -> str:
+        """One line on whether these galaxies are like those that the model knows."""
+        if self.drift is None:
+            return (
+                "The model was trained before gzflow kept a support: nothing tells which galaxies are unlike its own."
+            )
+        return f"{'Warning: ' if self.drift.drifts else ''}{self.drift.sentence()}."
 
 
 def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
@@ -202,7 +215,7 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
         "seed": options.seed,
         "keep_concentrations": options.keep_concentrations,
         "precision": options.precision,
-        "layout": LAYOUT,
+        "layout": layout(read_support(ref.folder) is not None),
         "recipe_mismatch": "; ".join(differences),
     }
     digest = hashlib.blake2b(json.dumps(pinned, sort_keys=True).encode(), digest_size=4).hexdigest()
@@ -312,6 +325,7 @@ def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSum
     if survey.about.image_rights == "open":
         gallery = folder / "top-galaxies.jpg"
         write_bytes(gallery, figure_jpeg(_gallery(plan_)))
+    drift = report_drift(Path(plan_.chunks[0].model_folder), folder, [Path(chunk.part) for chunk in plan_.chunks])
     write_json(
         folder / MANIFEST,
         {"survey": survey.name, "pinned": dict(plan_.pinned), "counts": asdict(counts), "entries": entries},
@@ -324,8 +338,11 @@ def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSum
         version=str(plan_.pinned["version"]),
         run_id=str(plan_.pinned["run_id"]),
         gallery=gallery,
+        drift=drift,
     )
     logger.info("%s: %s", survey.name, summary.sentence())
+    drifts = drift is None or drift.drifts
+    logger.log(logging.WARNING if drifts else logging.INFO, "%s: %s", survey.name, summary.drift_sentence())
     return summary
 
 

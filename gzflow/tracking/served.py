@@ -39,9 +39,11 @@ def save_served(model_folder: Path, spec: ModelSpec, target: Path, *, model_id: 
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
+    from gzflow.model.morphology import DESCRIPTION, SUPPORT, WEIGHTS, read_support
+
     staged = target / "morphology"
     staged.mkdir()
-    for name in ("model.json", "model.safetensors"):
+    for name in (DESCRIPTION, WEIGHTS, *([SUPPORT] if read_support(model_folder) else [])):
         shutil.copyfile(model_folder / name, staged / name)
     channels = spec.recipe.n_channels
     signature = ModelSignature(

@@ -38,6 +38,7 @@ from gzflow.training.finetuning import Parent
 from gzflow.training.fit import Fit
 from gzflow.training.metrics import EpochMetrics, RunningNLL
 from gzflow.training.progress import EpochEnd, Stopped
+from gzflow.training.support import fit_support
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +206,9 @@ def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: b
     baseline = constant_nll(shards, shards.votes("train")[rows])
     description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
     if finished and not description["finished"]:
+        model = Morphology.load(folder / MODEL)
+        model.support = fit_support(model, shards, rows)
+        model.save(folder / MODEL)
         done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
         write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
     # Read back from disk: what is returned is what was saved, and it is the best epoch, not the last.

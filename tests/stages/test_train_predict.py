@@ -199,3 +199,36 @@ def test_a_test_galaxy_on_a_training_galaxy_is_left_out_and_a_touching_stamp_is_
     write_shards(settings, survey, toml, SIZES, positions=(ra, dec))
     summary = train.run_chunk(train.plan(toml, settings, pixels=None, config=CONFIG), settings)
     assert (summary.n_test, summary.n_leaked, summary.n_overlapping) == (SIZES["test"] - 1, 1, 1)
+
+
+def test_every_galaxy_has_its_support_and_the_run_says_how_it_drifts(trained):
+    settings, toml, _ = trained
+    result, _ = predicted(predict.PredictOptions(survey=toml, samples=5), settings)
+    table = pq.read_table([str(path) for path in sorted(result.folder.glob("part-*.parquet"))])
+    support = table.column("support").to_numpy()
+    assert ((support > 0) & (support <= 1)).all()
+    assert np.isfinite(table.column("image_sharpness").to_numpy()).all()
+    assert b"do not trust" in table.schema.field("support").metadata[b"description"]
+    drift = json.loads((result.folder / "drift.json").read_text())
+    assert drift["n"] == sum(SIZES.values())
+    # Ten validation galaxies cannot tell one in twenty.
+    assert drift["out"] == 0
+    assert {"support_features", "image_sky"} <= {number["name"] for number in drift["numbers"]}
+    assert (result.folder / "drift.png").read_bytes().startswith(b"\x89PNG")
+    assert result.drift is not None
+    assert result.drift.sentence() == drift["sentence"]
+
+
+def test_a_model_of_before_there_were_supports_predicts_and_says_so(trained, tmp_path):
+    settings, toml, summary = trained
+    old = tmp_path / "old"
+    shutil.copytree(summary.folder / "model", old)
+    (old / "support.safetensors").unlink()
+    description = json.loads((old / "model.json").read_text())
+    del description["support_blake2b"]
+    (old / "model.json").write_text(json.dumps(description))
+    result, _ = predicted(predict.PredictOptions(survey=toml, samples=5, model=str(old), fresh=True), settings)
+    assert "support" not in pq.read_schema(result.folder / "part-test-00000.parquet").names
+    assert json.loads((result.folder / predict.PIN).read_text())["layout"] == 2
+    assert "before gzflow kept a support" in result.drift_sentence()
+    assert not (result.folder / "drift.json").exists()

@@ -92,6 +92,9 @@ def promote(
     summary = flow(survey=survey, challenger=challenger, force=force)
     if summary.decision is not None and summary.decision.rows:
         _show(_rows(summary.decision.readable()))
+        out.print()
+        _show(_rows(summary.decision.changes()))
+        out.print("changes in points, MAE in vote fractions; 95 % paired bootstrap intervals")
         out.print(summary.accounting())
     _print_outcome(summary, survey)
 
@@ -118,6 +121,8 @@ def _print_outcome(summary: PromotionSummary, survey: str) -> None:
 
 
 def _print_comparison(found: RunComparison, *, every: bool) -> None:
+    from gzflow.evaluation.comparison import change_rows
+
     letters = Table(box=None, pad_edge=False, show_header=False)
     for letter, run in (("A", found.first), ("B", found.second)):
         made = f"  {', '.join(run.versions)}" if run.versions else ""
@@ -138,7 +143,7 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
     out.print()
     table = _table("metric", "A", "B", "B − A")
     for pair in found.metrics:
-        if every or pair.first != pair.second:
+        if every or not pair.same:
             change = "–"
             if pair.first is not None and pair.second is not None:
                 change = f"{pair.second - pair.first:+.4g}".replace("-", "−")
@@ -166,6 +171,9 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
             if gain.n or every
         ]
         _show(_rows(rows))
+        out.print()
+        _show(_rows(change_rows([gain for gain in found.gains if gain.n or every])))
+        out.print("of B, and B − A: in points, MAE in vote fractions; 95 % paired bootstrap intervals")
     for note in found.notes:
         out.print(note, markup=False)
 

@@ -53,6 +53,7 @@ def _shown(summary: stage.PromotionSummary) -> stage.PromotionSummary:
     artifacts.page("promote", f"Champion of {summary.survey}", None, [line for line in lines if line])
     if summary.decision is not None:
         artifacts.table("promote-table", "Challenger against champion", summary.decision.readable())
+        artifacts.table("promote-changes", "What else changes", summary.decision.changes())
     artifacts.link("promote-model", summary.url or "", f"{summary.model} version {summary.version}")
     artifacts.link("promote-run", summary.run_url or "", "MLflow run")
     if summary.promoted:

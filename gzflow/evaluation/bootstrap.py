@@ -23,7 +23,7 @@ class Interval:
 
 def bootstrap_means(
     values: NDArray[np.float64],
-    chosen: NDArray[np.bool_],
+    chosen: NDArray[np.bool_] | NDArray[np.float64],
     *,
     resamples: int = 2000,
     seed: int = 42,
@@ -37,7 +37,8 @@ def bootstrap_means(
     Parameters
     ----------
     values, chosen
-        (n_galaxies, n_columns). A column without a chosen galaxy gives NaN.
+        (n_galaxies, n_columns). A column without a chosen galaxy gives NaN. Where `chosen` says how many things of a
+        galaxy count (its questions, say), `values` holds their sum.
     """
     n, columns = values.shape
     both = np.hstack([np.where(chosen, values, 0.0), chosen.astype(np.float64)])

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gzflow.errors import EvaluationError
 from gzflow.evaluation.bootstrap import Interval
-from gzflow.evaluation.calibration import covered
-from gzflow.evaluation.comparison import RESAMPLES, TOTAL, PairedGain, paired_gains
-from gzflow.evaluation.likelihood import mixture_nll
-from gzflow.evaluation.numbers import mean, number, percent
-from gzflow.evaluation.selection import selected
-from gzflow.tree import DecisionTree
+from gzflow.evaluation.comparison import RESAMPLES, TOTAL, PairedChange, PairedGain, change_rows, paired_gains
+from gzflow.evaluation.numbers import number, percent
+from gzflow.evaluation.slices import GalaxyScores
 
 LEVEL = 0.9
 TOLERANCE = 0.03
@@ -28,64 +23,19 @@ FEWEST = 50
 
 
 @dataclass(frozen=True)
-class ModelScores:
-    """What one model scores, galaxy by galaxy.
-
-    Attributes
-    ----------
-    nll
-        (n, n_questions) negative log-likelihood of the votes in nats, 0 where a question got none.
-    inside
-        (n, n_questions) share of the question's vote counts inside their 90 % predictive intervals, in [0, 1]; NaN
-        where the question got too few votes to count.
-    """
-
-    nll: NDArray[np.float64]
-    inside: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, concentrations: NDArray[Any], votes: NDArray[Any], tree: DecisionTree, floor: int = 10) -> Self:
-        """Scores of (n, n_samples, n_answers) concentrations against (n, n_answers) votes.
-
-        Parameters
-        ----------
-        floor
-            The fewest votes that a question needs for a galaxy to count for it.
-        """
-        hit = covered(votes, concentrations, tree, LEVEL)
-        inside = np.stack([hit[:, part].mean(axis=1) for part in tree.slices], axis=1)
-        inside[~selected(votes, tree, "asked", floor)] = np.nan
-        return cls(mixture_nll(votes, concentrations, tree), inside)
-
-
-@dataclass(frozen=True)
 class QuestionVerdict:
     """One row of a decision's table.
 
     Attributes
     ----------
-    question
-        Its name, or ``all questions``.
-    n
-        Galaxies that count: with enough votes for the question, or all.
-    nll, nll_champion
-        Mean NLL in nats a galaxy.
-    gain
-        ``nll_champion - nll``: above 0, the challenger is better. 95 % paired bootstrap interval.
-    coverage, coverage_champion
-        Share of vote counts inside their 90 % predictive intervals.
+    compared
+        The champion's scores (first) and the challenger's (second).
     calibrated
         Whether the challenger's coverage is within `TOLERANCE`, or else no worse than the champion's; None where fewer
         than `CALIBRATED_FROM` galaxies cannot tell, and in the total, which decides by its gain alone.
     """
 
-    question: str
-    n: int
-    nll: float
-    nll_champion: float
-    gain: Interval
-    coverage: float
-    coverage_champion: float
+    compared: PairedGain
     calibrated: bool | None
 
 
@@ -118,44 +68,49 @@ class PromotionDecision:
         """One flat mapping a row, ready for JSON: a number that is not known is None."""
         return [
             {
-                "question": row.question,
-                "galaxies": row.n,
-                "NLL": _known(row.nll),
-                "NLL champion": _known(row.nll_champion),
-                "gain": _known(row.gain.mean),
-                "gain lower": _known(row.gain.lower),
-                "gain upper": _known(row.gain.upper),
-                "coverage90": _known(row.coverage),
-                "coverage90 champion": _known(row.coverage_champion),
-                "calibrated": {True: "yes", False: "no", None: "" if row.question == TOTAL else "too few"}[
-                    row.calibrated
-                ],
+                "question": row.compared.question,
+                "galaxies": row.compared.n,
+                "NLL": _known(row.compared.second),
+                "NLL champion": _known(row.compared.first),
+                **_interval("gain", row.compared.gain),
+                **_flat("agreement", row.compared.agreement),
+                **_flat("mae", row.compared.mae),
+                **_flat("coverage90", row.compared.coverage),
+                "calibrated": _word(row),
             }
             for row in self.rows
         ]
 
     def readable(self) -> list[dict[str, str]]:
-        """The same for people: rounded, intervals in one cell, a dash for what is not known; before is the champion."""
+        """What decides, for people: rounded, intervals in one cell, a dash for what is not known; before: the champion.
+
+        The other scores are in `changes`.
+        """
         return [
             {
-                "question": row.question,
-                "n": f"{row.n:,}",
-                "NLL": number(row.nll),
-                "NLL before": number(row.nll_champion),
-                "gain (95 %)": f"{signed(row.gain.mean)} ({signed(row.gain.lower)} to {signed(row.gain.upper)})"
-                if row.n
+                "question": found.question,
+                "n": f"{found.n:,}",
+                "NLL": number(found.second),
+                "NLL before": number(found.first),
+                "gain (95 %)": f"{signed(found.gain.mean)} ({signed(found.gain.lower)} to {signed(found.gain.upper)})"
+                if found.n
                 else "–",
-                "90 % holds": percent(row.coverage),
-                "held before": percent(row.coverage_champion),
-                "calibrated": str(flat["calibrated"]),
+                "90 % holds": percent(found.coverage.second),
+                "held before": percent(found.coverage.first),
+                "calibrated": _word(row),
             }
-            for row, flat in zip(self.rows, self.table(), strict=True)
+            for row in self.rows
+            for found in [row.compared]
         ]
+
+    def changes(self) -> list[dict[str, str]]:
+        """Agreement, errors of the vote fractions and coverage for people, with their changes since the champion."""
+        return change_rows([row.compared for row in self.rows])
 
 
 def decide(
-    challenger: ModelScores,
-    champion: ModelScores,
+    challenger: GalaxyScores,
+    champion: GalaxyScores,
     questions: Sequence[str],
     *,
     fewest: int = FEWEST,
@@ -189,19 +144,10 @@ def decide(
     EvaluationError
         Scores that are not of the same galaxies and questions, or not finite.
     """
-    if not np.array_equal(np.isnan(challenger.inside), np.isnan(champion.inside)):
-        raise EvaluationError(
-            "the scores of two models are not of the same galaxies",
-            expected="the same galaxies counting for the same questions",
-            fix="score both models against the same votes, in the same order",
-        )
-    counted = ~np.isnan(challenger.inside)
-    gains = paired_gains(champion.nll, challenger.nll, counted, questions, resamples=resamples, seed=seed)
-    rows = [_total(gains[0], challenger, champion)]
-    for q, gain in enumerate(gains[1:]):
-        now, before = (mean(scores.inside[counted[:, q], q]) for scores in (challenger, champion))
-        enough = gain.n >= max(1, calibrated_from)
-        rows.append(_row(gain, now, before, calibrated=_calibrated(now, before, tolerance) if enough else None))
+    gains = paired_gains(champion, challenger, questions, resamples=resamples, seed=seed)
+    enough = max(1, calibrated_from)
+    verdicts = [_calibrated(gain.coverage, tolerance) if gain.n >= enough else None for gain in gains[1:]]
+    rows = [QuestionVerdict(gain, verdict) for gain, verdict in zip(gains, [None, *verdicts], strict=True)]
     better, first = _better(gains[0], fewest)
     reasons = [first, *_calibration(rows[1:], calibrated_from, tolerance)]
     return PromotionDecision(
@@ -214,27 +160,9 @@ def decide(
     )
 
 
-def _total(gain: PairedGain, challenger: ModelScores, champion: ModelScores) -> QuestionVerdict:
-    now, before = (mean(scores.inside[~np.isnan(scores.inside)]) for scores in (challenger, champion))
-    return _row(gain, now, before, calibrated=None)
-
-
-def _row(gain: PairedGain, coverage: float, coverage_champion: float, *, calibrated: bool | None) -> QuestionVerdict:
-    return QuestionVerdict(
-        question=gain.question,
-        n=gain.n,
-        nll=gain.second,
-        nll_champion=gain.first,
-        gain=gain.gain,
-        coverage=coverage,
-        coverage_champion=coverage_champion,
-        calibrated=calibrated,
-    )
-
-
-def _calibrated(coverage: float, before: float, tolerance: float) -> bool:
+def _calibrated(coverage: PairedChange, tolerance: float) -> bool:
     # 0.93 - 0.90 is a hair more than 0.03.
-    return abs(coverage - LEVEL) <= max(tolerance, abs(before - LEVEL)) + 1e-9
+    return abs(coverage.second - LEVEL) <= max(tolerance, abs(coverage.first - LEVEL)) + 1e-9
 
 
 def _better(total: PairedGain, fewest: int) -> tuple[bool, str]:
@@ -255,12 +183,13 @@ def _calibration(rows: Sequence[QuestionVerdict], calibrated_from: int, toleranc
         return [f"calibration was not checked: no question has {calibrated_from} test galaxies"]
     reasons = []
     for row in checked:
-        if abs(row.coverage - LEVEL) > tolerance + 1e-9:
+        now, before = row.compared.coverage.second, row.compared.coverage.first
+        if abs(now - LEVEL) > tolerance + 1e-9:
             comparison = "no worse than before" if row.calibrated else "worse than before"
             reasons.append(
-                f"{row.question}: its 90 % intervals hold {100 * row.coverage:.1f} % of the votes, the champion's"
-                f" {100 * row.coverage_champion:.1f} %: more than {100 * tolerance:g} points off and {comparison}"
-                f" ({row.n:,} galaxies)"
+                f"{row.compared.question}: its 90 % intervals hold {100 * now:.1f} % of the votes, the champion's"
+                f" {100 * before:.1f} %: more than {100 * tolerance:g} points off and {comparison}"
+                f" ({row.compared.n:,} galaxies)"
             )
     return reasons or [
         f"calibrated: within {100 * tolerance:g} points of 90 % on {len(checked)} of {len(rows)} questions (the others"
@@ -273,6 +202,22 @@ def _calibration(rows: Sequence[QuestionVerdict], calibrated_from: int, toleranc
 def signed(value: float) -> str:
     """A difference with its sign, three decimals."""
     return f"{value:+.3f}".replace("-", "−")
+
+
+def _word(row: QuestionVerdict) -> str:
+    if row.calibrated is None:
+        return "" if row.compared.question == TOTAL else "too few"
+    return "yes" if row.calibrated else "no"
+
+
+def _flat(name: str, found: PairedChange) -> dict[str, float | None]:
+    return {name: _known(found.second), f"{name} champion": _known(found.first)} | _interval(
+        f"{name} change", found.change
+    )
+
+
+def _interval(name: str, found: Interval) -> dict[str, float | None]:
+    return {name: _known(found.mean), f"{name} lower": _known(found.lower), f"{name} upper": _known(found.upper)}
 
 
 def _known(value: float) -> float | None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gzflow.durable import write_bytes
 from gzflow.evaluation.comparison import PairedGain, paired_gains
 from gzflow.evaluation.figures import figure_png, paired_gains_figure
 from gzflow.evaluation.selection import usual_floor
+from gzflow.evaluation.slices import GalaxyScores
 from gzflow.settings import Settings
-from gzflow.stages.scoring import SCORES
+from gzflow.stages.scoring import BY_QUESTION, SCORES
 from gzflow.tracking.artifacts import read_artifact
 from gzflow.tracking.logged_run import LoggedRun, find_run
 from gzflow.tracking.run import PARENT_TAG
@@ -43,6 +47,12 @@ class MetricPair:
     name: str
     first: float | None
     second: float | None
+
+    @property
+    def same(self) -> bool:
+        """Whether both runs say the same; an unknown number (NaN) is the same as another."""
+        one, other = (None if value is None or math.isnan(value) else value for value in (self.first, self.second))
+        return one == other
 
 
 @dataclass(frozen=True)
@@ -148,6 +158,13 @@ def _gains(
     ]
     if len(questions) < max(sum(name.endswith("_nll") for name in table.columns) for table in tables):
         notes.append(f"their trees differ: the {len(questions)} questions that both have are compared")
+    wanted = [f"{question}_{name}" for question in questions for name in BY_QUESTION]
+    if any(name not in table.columns for table in tables for name in wanted):
+        notes.append("a run of an earlier gzflow keeps likelihoods alone: agreement, MAE and coverage are not compared")
+        tables = [
+            table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in wanted if name not in table.columns)
+            for table in tables
+        ]
     both = tables[0].join(tables[1], on="id_str", suffix="|second")
     same = pl.all_horizontal(pl.col(f"{name}_votes") == pl.col(f"{name}_votes|second") for name in questions)
     kept = both.filter(same & (pl.col("votes") > 0)) if questions else both.clear()
@@ -160,8 +177,19 @@ def _gains(
             notes.append(f"{dropped:,} test galaxies are left out: they {why}")
     if kept.is_empty():
         return (), 0, 0, [*notes, "no test galaxy is left that both were scored on"]
-    one, other, totals = (
-        kept.select(f"{name}_{column}" for name in questions).to_numpy() for column in ("nll", "nll|second", "votes")
-    )
+    totals = kept.select(f"{name}_votes" for name in questions).to_numpy()
     floor = usual_floor(totals, 10)
-    return paired_gains(one, other, totals >= floor, questions), kept.height, floor, notes
+    one, other = (_scores(kept, questions, totals >= floor, suffix) for suffix in ("", "|second"))
+    return paired_gains(one, other, questions), kept.height, floor, notes
+
+
+def _scores(rows: pl.DataFrame, questions: Sequence[str], counted: NDArray[np.bool_], suffix: str) -> GalaxyScores:
+    """What one run's `SCORES` tell; NaN where they do not."""
+
+    def column(name: str) -> NDArray[np.float64]:
+        return rows.select(f"{question}_{name}{suffix}" for question in questions).cast(pl.Float64).to_numpy()
+
+    agrees, error, inside = map(column, BY_QUESTION)
+    # What a constant would score is not compared.
+    constant = np.full_like(agrees, np.nan)
+    return GalaxyScores(counted, column("nll"), constant, inside=inside, agrees=agrees, error=error)

@@ -11,8 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gzflow.errors import PromotionError, ShardError
-from gzflow.evaluation.promotion import ModelScores, PromotionDecision, decide
+from gzflow.evaluation.promotion import PromotionDecision, decide
 from gzflow.evaluation.selection import question_totals, usual_floor
+from gzflow.evaluation.slices import GalaxyScores
+from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
@@ -265,8 +267,9 @@ def _compare(
     }
     counts = votes[[both[0].rows[id_str] for id_str in kept]]
     floor = usual_floor(question_totals(counts, survey.tree), 10)
+    baseline = constant_dirichlet(sets[0].votes("train"), survey.tree)
     new, old = (
-        ModelScores.of(one.concentrations[[one.rows[id_str] for id_str in kept]], counts, survey.tree, floor)
+        GalaxyScores.of(one.concentrations[[one.rows[id_str] for id_str in kept]], counts, survey.tree, baseline, floor)
         for one in both
     )
     decision = decide(new, old, [question.name for question in survey.tree.questions], seed=seed)

@@ -11,9 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gzflow.durable import replacing
-from gzflow.evaluation.likelihood import log_likelihood, mixture_nll
 from gzflow.evaluation.metrics import Evaluation, evaluate
 from gzflow.evaluation.selection import question_totals, usual_floor
+from gzflow.evaluation.slices import GalaxyScores
 from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import read_spec
 from gzflow.prediction.predict import Predictor
@@ -25,7 +25,9 @@ TEST = "test.npz"
 """Ids, votes and sampled concentrations of the test galaxies, and the constant Dirichlet of the training votes."""
 SCORES = "scores.parquet"
 """One row a test galaxy: ``id_str``, ``votes`` (how many), ``nll`` and ``nll_constant`` (nats, all questions), and for
-each question ``{question}_nll`` and ``{question}_votes``; 0 nats where nobody was asked."""
+each question ``{question}_nll`` and ``{question}_votes``, 0 where nobody was asked, and ``{question}_agrees``,
+``{question}_error`` and ``{question}_inside`` (see `gzflow.evaluation.slices.GalaxyScores`), null there."""
+BY_QUESTION = ("agrees", "error", "inside")
 SAMPLES = 20
 
 
@@ -58,15 +60,18 @@ def galaxy_scores(
     tree: DecisionTree,
 ) -> pl.DataFrame:
     """The table that `SCORES` holds, of (n,) ids, (n, samples, answers) concentrations and (n, answers) votes."""
-    nll, constant = mixture_nll(votes, concentrations, tree), -log_likelihood(votes, baseline, tree)
+    scores = GalaxyScores.of(concentrations, votes, tree, baseline, floor=1)
     columns: dict[str, Any] = {
         "id_str": ids.tolist(),
         "votes": votes.sum(axis=1),
-        "nll": nll.sum(axis=1),
-        "nll_constant": constant.sum(axis=1),
+        "nll": scores.nll.sum(axis=1),
+        "nll_constant": scores.nll_constant.sum(axis=1),
     }
     for q, (question, part) in enumerate(zip(tree.questions, tree.slices, strict=True)):
-        columns |= {f"{question.name}_nll": nll[:, q], f"{question.name}_votes": votes[:, part].sum(axis=1)}
+        columns |= {f"{question.name}_nll": scores.nll[:, q], f"{question.name}_votes": votes[:, part].sum(axis=1)}
+        for name in BY_QUESTION:
+            values = np.where(scores.counted[:, q], getattr(scores, name)[:, q], np.nan)
+            columns[f"{question.name}_{name}"] = pl.Series(values).fill_nan(None)
     return pl.DataFrame(columns, schema_overrides={"id_str": pl.String})
 
 

@@ -8,26 +8,41 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from gzflow.errors import EvaluationError
-from gzflow.evaluation.comparison import TOTAL, paired_gains
-from gzflow.evaluation.promotion import FEWEST, ModelScores, PromotionDecision, decide
+from gzflow.evaluation.comparison import TOTAL, change_rows, paired_gains
+from gzflow.evaluation.promotion import FEWEST, PromotionDecision, decide
 from gzflow.evaluation.selection import usual_floor
+from gzflow.evaluation.slices import GalaxyScores
 
 QUESTIONS = ("shape", "arms")
 
 
-def scores(n: int = 200, *, nll: float = 5.0, coverage: tuple[float, float] = (0.9, 0.9), seed: int = 0) -> ModelScores:
+def scores(
+    n: int = 200, *, nll: float = 5.0, coverage: tuple[float, float] = (0.9, 0.9), seed: int = 0
+) -> GalaxyScores:
     generator = np.random.default_rng(seed)
     inside = np.tile(np.array(coverage), (n, 1))
-    return ModelScores(nll + generator.normal(0, 1, (n, 2)), inside)
+    return made(nll + generator.normal(0, 1, (n, 2)), inside)
 
 
-def shifted(base: ModelScores, by: float, coverage: tuple[float, float] = (0.9, 0.9)) -> ModelScores:
-    return ModelScores(base.nll + by, np.where(np.isnan(base.inside), np.nan, np.array(coverage)))
+def made(
+    nll: NDArray[np.float64], inside: NDArray[np.float64], counted: NDArray[np.bool_] | None = None
+) -> GalaxyScores:
+    """Scores that agree with the volunteers in half of the galaxies and are off by 0.1."""
+    counted = np.ones(inside.shape, bool) if counted is None else counted
+    agrees = np.indices(inside.shape)[0] % 2.0
+    return GalaxyScores(
+        counted, nll, np.zeros(nll.shape), inside=inside, agrees=agrees, error=np.full(inside.shape, 0.1)
+    )
 
 
-def quick(challenger: ModelScores, champion: ModelScores, **options) -> PromotionDecision:
+def shifted(base: GalaxyScores, by: float, coverage: tuple[float, float] = (0.9, 0.9)) -> GalaxyScores:
+    return made(base.nll + by, np.tile(np.array(coverage), (len(base.nll), 1)), base.counted)
+
+
+def quick(challenger: GalaxyScores, champion: GalaxyScores, **options) -> PromotionDecision:
     return decide(challenger, champion, QUESTIONS, resamples=options.pop("resamples", 200), **options)
 
 
@@ -47,7 +62,7 @@ def test_of_two_models_at_most_one_beats_the_other(n, by, seed, other):
     one, two = scores(n, seed=seed), shifted(scores(n, seed=other), by)
     there, back = quick(one, two), quick(two, one)
     assert not (there.promote and back.promote)
-    assert there.rows[0].gain.mean == pytest.approx(-back.rows[0].gain.mean)
+    assert there.rows[0].compared.gain.mean == pytest.approx(-back.rows[0].compared.gain.mean)
 
 
 @given(st.integers(FEWEST, 300), st.floats(0.01, 3), coverages)
@@ -106,8 +121,8 @@ def test_reasons_name_the_question_that_is_off_and_whether_it_was_before():
 def test_a_gain_within_the_noise_is_not_enough():
     champion = scores(200)
     noise = np.random.default_rng(3).normal(0, 2, champion.nll.shape)
-    decision = quick(ModelScores(champion.nll + noise - noise.mean() - 0.01, champion.inside), champion)
-    assert decision.rows[0].gain.mean == pytest.approx(0.02)
+    decision = quick(made(champion.nll + noise - noise.mean() - 0.01, champion.inside), champion)
+    assert decision.rows[0].compared.gain.mean == pytest.approx(0.02)
     assert not decision.promote
     assert decision.reasons[0].startswith("not shown to be better")
     assert quick(shifted(champion, 1), champion).reasons[0].startswith("worse")
@@ -115,16 +130,20 @@ def test_a_gain_within_the_noise_is_not_enough():
 
 def test_questions_count_the_galaxies_with_enough_votes_and_the_total_counts_all():
     champion = scores(100)
-    champion.inside[:70, 1] = np.nan
+    champion.counted[:70, 1] = False
     decision = quick(shifted(champion, -1), champion)
-    assert [(row.question, row.n) for row in decision.rows] == [(TOTAL, 100), ("shape", 100), ("arms", 30)]
-    assert decision.rows[2].nll == pytest.approx((champion.nll - 1)[70:, 1].mean())
-    assert decision.rows[0].nll == pytest.approx((champion.nll - 1).sum(axis=1).mean())
+    assert [(row.compared.question, row.compared.n) for row in decision.rows] == [
+        (TOTAL, 100),
+        ("shape", 100),
+        ("arms", 30),
+    ]
+    assert decision.rows[2].compared.second == pytest.approx((champion.nll - 1)[70:, 1].mean())
+    assert decision.rows[0].compared.second == pytest.approx((champion.nll - 1).sum(axis=1).mean())
 
 
 def test_a_question_without_galaxies_leaves_dashes_and_nulls():
     champion = scores(100)
-    champion.inside[:, 1] = np.nan
+    champion.counted[:, 1] = False
     decision = quick(shifted(champion, -1), champion)
     assert decision.promote
     assert decision.readable()[2]["NLL"] == decision.readable()[2]["gain (95 %)"] == "–"
@@ -136,9 +155,9 @@ def test_the_interval_is_the_bootstraps_and_repeats_with_its_seed():
     champion, challenger = scores(150, seed=1), scores(150, seed=2)
     first, again, other = (quick(challenger, champion, seed=seed).rows for seed in (1, 1, 2))
     assert first == again
-    assert first[0].gain != other[0].gain
+    assert first[0].compared.gain != other[0].compared.gain
     difference = (champion.nll - challenger.nll).sum(axis=1)
-    interval = quick(challenger, champion, resamples=2000).rows[0].gain
+    interval = quick(challenger, champion, resamples=2000).rows[0].compared.gain
     half = 1.96 * difference.std(ddof=1) / np.sqrt(150)
     assert (interval.upper - interval.lower) / 2 == pytest.approx(half, rel=0.1)
 
@@ -146,9 +165,10 @@ def test_the_interval_is_the_bootstraps_and_repeats_with_its_seed():
 @pytest.mark.parametrize(
     ("champion", "message"),
     [
-        (scores(99), "not of the same galaxies"),
-        (ModelScores(np.full((100, 2), np.inf), np.full((100, 2), 0.9)), "NLL that is not finite"),
-        (ModelScores(np.zeros((100, 3)), np.full((100, 2), 0.9)), "shape"),
+        (scores(99), "shape"),
+        (made(np.full((100, 2), np.inf), np.full((100, 2), 0.9)), "NLL that is not finite"),
+        (made(np.zeros((100, 3)), np.full((100, 2), 0.9)), "shape"),
+        (made(np.zeros((100, 2)), np.full((100, 2), 0.9), np.zeros((100, 2), bool)), "other galaxies count"),
     ],
 )
 def test_scores_that_do_not_belong_together_are_refused(champion, message):
@@ -156,21 +176,31 @@ def test_scores_that_do_not_belong_together_are_refused(champion, message):
         quick(scores(100), champion)
 
 
-def test_scores_of_predictions_follow_the_house_metrics(sample):
-    made = ModelScores.of(sample.concentrations, sample.votes, sample.tree, floor=10)
-    asked = np.stack([sample.votes[:, part].sum(axis=1) for part in sample.tree.slices], axis=1)
-    np.testing.assert_array_equal(np.isnan(made.inside), asked < 10)
-    np.testing.assert_array_equal(made.nll == 0, asked == 0)
-    # The sample's votes were drawn from its concentrations.
-    assert np.nanmean(made.inside, axis=0) == pytest.approx(0.9, abs=0.04)
-
-
 def test_paired_gains_say_who_is_better():
-    one = np.random.default_rng(0).normal(5, 1, (80, 2))
-    two = one - np.array([1.0, -1.0])
-    total, shape, arms = paired_gains(one, two, np.ones((80, 2), bool), QUESTIONS, resamples=100)
+    one = scores(80)
+    two = made(one.nll - np.array([1.0, -1.0]), one.inside)
+    total, shape, arms = paired_gains(one, two, QUESTIONS, resamples=100)
     assert (total.better, shape.better, arms.better) == ("neither", "second", "first")
     assert total.gain.mean == pytest.approx(0, abs=1e-12)
+
+
+def test_changes_are_paired_and_the_total_weights_galaxies_by_their_questions(sample):
+    given = (sample.votes, sample.tree, sample.baseline, 10)
+    second = GalaxyScores.of(sample.concentrations, *given)
+    flat = np.broadcast_to(sample.baseline, sample.concentrations.shape)
+    first = GalaxyScores.of(flat, *given)
+    found = paired_gains(first, second, [question.name for question in sample.tree.questions], resamples=300)
+    for name, column in (("agreement", "agrees"), ("mae", "error"), ("coverage", "inside")):
+        total = getattr(found[0], name)
+        wanted = [getattr(one, column)[one.counted].mean() for one in (first, second)]
+        assert (total.first, total.second) == pytest.approx(wanted)
+        for gain in (found[0], found[1]):
+            change = getattr(gain, name)
+            assert change.change.mean == pytest.approx(change.second - change.first)
+            assert change.change.lower <= change.change.mean <= change.change.upper
+    # What knows the galaxies is nearer to the volunteers than a constant.
+    assert found[0].mae.change.upper < 0 < found[0].agreement.change.lower
+    assert set(change_rows(found)[0]) >= {"agree", "MAE change (95 %)", "90 % holds"}
 
 
 def test_the_vote_floor_follows_galaxies_with_fewer_votes():

@@ -158,7 +158,7 @@ def lab(prepared: Lab, tmp_path: Path) -> Lab:
 def test_a_better_challenger_becomes_champion_with_its_table_logged(lab):
     summary = promote(lab.toml, lab.settings, flow_run=("flow-1", "http://here/flow-1"))
     assert (summary.promoted, summary.version, summary.champion_before) == (True, "2", "1")
-    assert summary.decision.rows[0].gain.lower > 0
+    assert summary.decision.rows[0].compared.gain.lower > 0
     assert (summary.decision.n_galaxies, summary.logged.facts["scored"]) == (120, 120)
     assert "better: NLL" in summary.sentence()
     assert "calibration was not checked: no question has 500 test galaxies" in summary.sentence()
@@ -405,10 +405,24 @@ def test_two_runs_side_by_side(lab, two_runs, tmp_path):
     assert (total.question, total.n, found.n_galaxies, found.floor) == ("all questions", 110, 110, 10)
     assert (shape.gain.mean, shape.better, arms.better) == (0.0, "neither", "second")
     assert arms.gain.mean == pytest.approx(arms.first - arms.second)
+    assert arms.mae.change.upper < 0
+    assert arms.coverage.change.mean == pytest.approx(arms.coverage.second - arms.coverage.first)
     assert found.notes == ("10 test galaxies are left out: they were scored by plain alone",)
     assert (tmp_path / "pictures" / "gains.png").read_bytes().startswith(b"\x89PNG")
     back = compare("tuned", "plain", lab.settings)
     assert back.gains[2].gain.mean == pytest.approx(-arms.gain.mean)
+
+
+def test_a_run_of_an_earlier_gzflow_is_compared_in_its_likelihoods(lab, two_runs):
+    path = lab.settings.home / SCORES
+    old = pl.read_parquet(path)
+    old.select(pl.selectors.exclude(pl.selectors.ends_with("_agrees", "_error", "_inside"))).write_parquet(path)
+    with TrackedRun(lab.settings, "toy", name="old") as run:
+        run.log_file(path)
+    found = compare("old", "plain", lab.settings)
+    assert "a run of an earlier gzflow keeps likelihoods alone" in found.notes[-1]
+    assert found.gains[2].gain.mean < 0
+    assert np.isnan(found.gains[2].mae.change.mean)
 
 
 def test_runs_go_by_id_prefix_name_version_and_alias(lab, two_runs):

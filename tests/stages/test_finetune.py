@@ -255,8 +255,7 @@ def replace_seed(seed: int) -> FineTuneConfig:
 
 
 def test_a_parent_of_unknown_origin_is_said_everywhere(sky, tmp_path, caplog):
-    for name in ("model.json", "model.safetensors"):
-        shutil.copyfile(sky.parent.folder / "model" / name, tmp_path / name)
+    shutil.copytree(sky.parent.folder / "model", tmp_path, dirs_exist_ok=True)
     summary = sky.run(parent=str(tmp_path), scratch=False, config=replace_seed(5))
     assert "no run is known" in summary.tuned.guard_unknown[0]
     assert "may have seen" in summary.sentence()

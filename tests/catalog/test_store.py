@@ -405,3 +405,13 @@ def test_failures_are_counted_by_reason(store: CatalogStore) -> None:
     store.record_failures("others", [Failure("a", "ingest", "text-tile", "")])
     assert store.failure_reasons("bars") == {"blank": 1, "refused": 3}
     assert store.failure_reasons("nobody") == {}
+
+
+def test_some_positions_are_of_this_survey_and_known(store: CatalogStore, survey: Make, row: Row, table: Table) -> None:
+    bars = survey()
+    rows = [row(f"g{n}", ra=float(n)) for n in range(40)] + [row("nowhere", ra=None, dec=None)]
+    store.upsert_catalog(bars, read_catalog(bars, table(*rows)))
+    found = store.some_positions("bars", 100)
+    assert set(found.select("id_str", "ra").rows()) == {(f"g{n}", float(n)) for n in range(40)}
+    assert 9 <= len(set(ids_of(store.some_positions("bars", 10)))) <= 10
+    assert store.some_positions("others", 10).is_empty()

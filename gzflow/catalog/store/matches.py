@@ -74,10 +74,12 @@ class MatchTable(StoreBase):
 
     @patient
     def some_positions(self, survey_name: str, most: int) -> pl.DataFrame:
-        """``id_str``, ``ra``, ``dec`` in degrees of at most so many galaxies that have a position, drawn at random."""
+        """``id_str``, ``ra``, ``dec`` in degrees of at most so many galaxies drawn at random; only with a position."""
         table = schema.galaxies.c
+        # The ids alone are drawn, from the key's index: of ten million galaxies that is a fifth of the bytes.
+        drawn = select(table.id_str).where(table.survey == survey_name).order_by(func.random()).limit(most)
         placed = and_(table.survey == survey_name, table.ra.is_not(None), table.dec.is_not(None))
-        query = select(*(table[name] for name in _POSITIONS)).where(placed).order_by(func.random()).limit(most)
+        query = select(*(table[name] for name in _POSITIONS)).where(placed, table.id_str.in_(drawn))
         with self._database.reading() as connection:
             return self._database.frame(connection, query, _POSITIONS)
 

@@ -96,11 +96,9 @@ def release(
     log: Annotated[bool, typer.Option(help="Note the release in MLflow.")] = True,
 ) -> None:
     """Make a folder for an archive: catalogue, dictionary, model card, citation, licence, checksums; or check one."""
-    from gzflow.stages.release import ReleaseOptions
-    from gzflow.stages.release import check as verify
-    from gzflow.stages.release import release as stage
-
     if check is not None and survey is None and to is None:
+        from gzflow.stages.release_check import check as verify
+
         out.print(verify(check).sentence(), markup=False)
         return
     if check is not None or survey is None or to is None:
@@ -108,6 +106,9 @@ def release(
             "it is not clear what to do",
             expected="gzflow release SURVEY --to FOLDER, or gzflow release --check FOLDER",
         )
+    from gzflow.stages.release import ReleaseOptions
+    from gzflow.stages.release import release as stage
+
     options = ReleaseOptions(
         survey=survey,
         to=to,

@@ -25,7 +25,7 @@ from gzflow.export.readable import READABLE, ReadableCatalogue
 from gzflow.settings import Settings
 from gzflow.stages.carried import carried_columns
 from gzflow.stages.export import find_run
-from gzflow.stages.release import PROVENANCE
+from gzflow.stages.release_check import PROVENANCE
 from gzflow.surveys import survey_names
 from gzflow.tree import DecisionTree, Question
 

@@ -18,20 +18,34 @@ from gzflow.durable import replacing, write_bytes, write_json
 from gzflow.errors import ExportError
 from gzflow.evaluation.figures.decision_tree import decision_tree
 from gzflow.evaluation.figures.style import figure_svg
-from gzflow.export.checksums import SUMS, checksum_problems, checksums, listed
-from gzflow.export.citation import author, citation_file, citation_problems
-from gzflow.export.readable import READABLE, ReadableCatalogue
+from gzflow.export.checksums import SUMS, checksums, listed
+from gzflow.export.citation import author, citation_file
 from gzflow.export.refinement import Refinement
 from gzflow.export.source import PredictedCatalogue
-from gzflow.export.texts import data_dictionary, dictionary_columns, written
+from gzflow.export.texts import data_dictionary, written
 from gzflow.lock import exclusive
 from gzflow.model.morphology import read_spec
 from gzflow.model.spec import ModelSpec
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST
 from gzflow.stages.counts import Counts
+from gzflow.stages.drift import DRIFT
+from gzflow.stages.drift import PICTURE as DRIFT_PICTURE
 from gzflow.stages.export import SUFFIXES, ExportOptions, Format, export, find_run, require_store
 from gzflow.stages.model_card import model_card
+from gzflow.stages.release_check import (
+    CARD,
+    CITATION,
+    DICTIONARY,
+    LICENCE,
+    PARTS,
+    PROVENANCE,
+    README,
+    THANKS,
+    TREE,
+    ReleaseSummary,
+    check,
+)
 from gzflow.surveys import Survey, load_survey
 from gzflow.tracking.artifacts import run_with_tag
 from gzflow.tracking.registry import Registry
@@ -39,21 +53,12 @@ from gzflow.tracking.run import TrackedRun, run_exists
 
 logger = logging.getLogger(__name__)
 
-README, CARD, CITATION = "README.md", "MODEL-CARD.md", "CITATION.cff"
-LICENCE, THANKS = "LICENCE.txt", "ACKNOWLEDGEMENTS.txt"
-DICTIONARY, PROVENANCE, TREE = "data-dictionary.csv", "provenance.json", "decision-tree.svg"
 MODEL = "model"
 RELEASE_TAG = "gzflow.release"
 """Tag of a release's MLflow run: the digest of its list of checksums."""
-_PARTS = {
-    DICTIONARY: "every column: type, unit, UCD, meaning",
-    TREE: "the questions and what leads to them",
-    CARD: "the model: what it is for, how it was trained, how good it is",
-    CITATION: "how to cite the catalogue",
-    LICENCE: "what may be done with it",
-    THANKS: "whom to thank, in the surveys' words",
-    PROVENANCE: "model version, run, seed, shards and accounting, for programs",
-    SUMS: "SHA-256 of every other file",
+_DRIFT = {
+    DRIFT: "how far these galaxies are from those that the model learnt from",
+    DRIFT_PICTURE: "the same as a picture",
 }
 _STATED = (
     "survey", "learnt_from", "model_uri", "run_id", "training_fingerprint", "shard_fingerprint", "samples", "seed",
@@ -104,40 +109,6 @@ class ReleaseOptions:
     log: bool = True
 
 
-@dataclass(frozen=True)
-class ReleaseSummary:
-    """A release that was checked.
-
-    Attributes
-    ----------
-    galaxies
-        Rows of the catalogue.
-    files, bytes
-        In the folder.
-    reused
-        It was there already, the same to the bit.
-    notes
-        What its readers will miss.
-    run_id, url
-        Of the MLflow run that notes it, where it is noted.
-    """
-
-    folder: Path
-    galaxies: int
-    files: int
-    bytes: int
-    reused: bool = False
-    notes: tuple[str, ...] = ()
-    run_id: str | None = None
-    url: str | None = None
-
-    def sentence(self) -> str:
-        """One line for people."""
-        there = "was there already" if self.reused else "is complete"
-        size = f"{self.galaxies:,} galaxies, {self.files} files, {self.bytes / 1e6:,.1f} MB"
-        return f"the release {there}, every checksum and column verified ({size}): {self.folder}"
-
-
 def release(
     options: ReleaseOptions, settings: Settings, on_part: Callable[[int, int], None] | None = None
 ) -> ReleaseSummary:
@@ -178,55 +149,6 @@ def release(
     summary = replace(check(target), reused=reused, notes=tuple(_notes(options, survey, catalogue)))
     logger.info("%s: %s", survey.name, summary.sentence())
     return _logged(summary, survey.name, catalogue, settings) if options.log else summary
-
-
-def check(folder: Path) -> ReleaseSummary:
-    """The release in a folder, after a look at all that it promises.
-
-    Raises
-    ------
-    ExportError
-        All that is missing, changed or does not belong together.
-    """
-    if not (folder / SUMS).is_file():
-        raise ExportError(
-            "this is no release",
-            where=str(folder),
-            expected=f"a folder with {SUMS}, as `gzflow release SURVEY --to FOLDER` makes it",
-            fix="name the folder itself",
-        )
-    sums = (folder / SUMS).read_bytes()
-    problems = [f"{SUMS} does not list {name}" for name in (README, *_PARTS) if name not in {*listed(sums), SUMS}]
-    problems += checksum_problems(folder, sums)
-    if not problems:
-        problems = [f"{CITATION}: {problem}" for problem in citation_problems((folder / CITATION).read_bytes())]
-        problems += _catalogue_problems(folder)
-    if problems:
-        raise ExportError(
-            "the release is not what it was",
-            where=str(folder),
-            problems=problems,
-            expected="every file as it was released, and columns as the data dictionary has them",
-            fix="fetch it again, or make it anew with `gzflow release` in another folder",
-        )
-    facts = json.loads((folder / PROVENANCE).read_text("utf-8"))
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return ReleaseSummary(folder, facts["galaxies"], len(files), sum(path.stat().st_size for path in files))
-
-
-def _catalogue_problems(folder: Path) -> list[str]:
-    facts = json.loads((folder / PROVENANCE).read_text("utf-8"))
-    described = dictionary_columns((folder / DICTIONARY).read_bytes())
-    problems = []
-    for name in facts["catalogue"]:
-        if not name.endswith(READABLE):
-            continue
-        catalogue = ReadableCatalogue.open(folder / name)
-        if (n := len(catalogue.ids)) != facts["galaxies"]:
-            problems.append(f"{name} has {n:,} galaxies, not {facts['galaxies']:,}")
-        problems += [f"{name}: {DICTIONARY} does not describe {c}" for c in catalogue.columns if c not in described]
-        problems += [f"{name} lacks {c}, which {DICTIONARY} describes" for c in described if c not in catalogue.columns]
-    return problems
 
 
 def _require_place(target: Path) -> None:
@@ -288,6 +210,10 @@ def _fill(
     }  # fmt: skip
     files = dict.fromkeys(names, "the catalogue")
     files |= {f"{name}-metadata.json": "what its columns are" for name in names if name.endswith(".csv")}
+    for name, what in _DRIFT.items():
+        if (catalogue.folder / name).is_file():
+            write_bytes(made / name, (catalogue.folder / name).read_bytes())
+            files[name] = what
     if options.model:
         files[f"{MODEL}/"] = f"the model itself; see {CARD}"
         _copy(model_folder, made / MODEL)
@@ -295,7 +221,7 @@ def _fill(
         "README.md.j2",
         title=title,
         abstract=abstract,
-        files=(files | _PARTS).items(),
+        files=(files | PARTS).items(),
         sums=SUMS,
         level=f"{float(known['interval_level']):.0%}",
         splits=splits,

@@ -22,7 +22,8 @@ from gzflow.prediction.predict import PredictionPart
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.stages.diff import DiffOptions, diff
-from gzflow.stages.release import CARD, CITATION, DICTIONARY, LICENCE, MODEL, ReleaseOptions, check, release
+from gzflow.stages.release import MODEL, ReleaseOptions, release
+from gzflow.stages.release_check import CARD, CITATION, DICTIONARY, LICENCE, check
 from gzflow.tracking.client import connect
 from gzflow.tracking.run import TrackedRun
 

@@ -14,12 +14,13 @@ from gzflow.catalog.columns import (
     header,
     near_matches,
     read_columns,
+    refuse_repeated,
     resolve,
     without_missing,
 )
 from gzflow.catalog.members import placeholders
 from gzflow.catalog.recognition import recognised
-from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
+from gzflow.errors import CatalogError, MissingColumns
 from gzflow.surveys.survey import Join, Survey
 
 
@@ -218,12 +219,5 @@ def _partner(join: Join, path: Path, places: Mapping[str, str], present: list[st
     _refuse_nested(table, path)
     table = table.with_columns(as_ids(table["__key"], f"{path}, column {join.on!r}"), __partner=True)
     table = table.filter(pl.col("__key").is_not_null())
-    repeated = table.filter(pl.col("__key").is_duplicated())["__key"].unique(maintain_order=True)
-    if len(repeated):
-        raise DuplicateIds(
-            f"{len(repeated):,} ids stand several times in the joined table {join.table!r}",
-            where=f"{path}, column {join.on!r}, for example {', '.join(repeated.head(3))}",
-            expected="one row an id",
-            fix="keep one row of each",
-        )
+    refuse_repeated(table["__key"], f"the joined table {join.table!r}", f"{path}, column {join.on!r}")
     return _Partner(join, table)

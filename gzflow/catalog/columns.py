@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from gzflow.catalog.tables import readable, table_file
-from gzflow.errors import LossyIds
+from gzflow.errors import DuplicateIds, LossyIds
 
 # Rows read at a time where all of them are wanted in the end.
 _BATCH = 1_000_000
@@ -134,6 +134,24 @@ def as_ids(column: pl.Series, where: str) -> pl.Series:
     if len(floats):
         raise _lossy(f"{len(floats):,} ids are written as floats", where, floats.head(3).to_list())
     return text
+
+
+def refuse_repeated(ids: pl.Series, table: str, where: str) -> None:
+    """Refuse ids of which one stands in several rows; `table` says of what, `where` names file and column.
+
+    Raises
+    ------
+    DuplicateIds
+        With the first of them.
+    """
+    repeated = ids.filter(ids.is_duplicated()).unique(maintain_order=True)
+    if len(repeated):
+        raise DuplicateIds(
+            f"{len(repeated):,} ids stand several times in {table}",
+            where=f"{where}, for example {', '.join(repeated.head(3))}",
+            expected="one row an id",
+            fix="keep one row of each",
+        )
 
 
 def as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -11,8 +11,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gzflow.catalog.columns import as_ids, as_numbers, column_batches, header, near_matches, resolve
-from gzflow.errors import CatalogError, DuplicateIds, MissingColumns
+from gzflow.catalog.columns import (
+    as_ids,
+    as_numbers,
+    column_batches,
+    header,
+    near_matches,
+    refuse_repeated,
+    resolve,
+)
+from gzflow.errors import CatalogError, MissingColumns
 from gzflow.surveys.survey import Survey
 from gzflow.tree import DecisionTree
 
@@ -89,14 +97,7 @@ def read_published(survey: Survey, path: Path) -> PublishedPredictions:
         )
     used = [part for part in parts if part.ids]
     ids = tuple(name for part in used for name in part.ids)
-    if len(set(ids)) < len(ids):
-        repeated = pl.Series(ids).to_frame("id").filter(pl.col("id").is_duplicated())["id"].unique(maintain_order=True)
-        raise DuplicateIds(
-            f"{len(repeated):,} ids stand in more than one row",
-            where=f"{path}, column {survey.catalog.id!r}, for example {', '.join(repeated.head(3))}",
-            expected="one row a galaxy",
-            fix="keep one row of each",
-        )
+    refuse_repeated(pl.Series(ids), "the table", f"{path}, column {survey.catalog.id!r}")
     return PublishedPredictions(
         parts[0].kind,
         ids,

@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gzflow.catalog.assemble import sql_columns
-from gzflow.catalog.columns import as_ids, header, read_columns, resolve
+from gzflow.catalog.columns import as_ids, header, read_columns, refuse_repeated, resolve
 from gzflow.catalog.members import placeholders
 from gzflow.catalog.zooniverse.counted import Counted
-from gzflow.errors import DuplicateIds, MissingColumns, SurveyError
+from gzflow.errors import MissingColumns, SurveyError
 from gzflow.surveys import Survey
 
 
@@ -153,13 +153,7 @@ def _from_catalog(survey: Survey, path: Path, ids: pl.Series, names: Sequence[st
         )
     table = read_columns(path, {"__id": key[survey.catalog.id], **resolve(names, present)})
     table = table.with_columns(as_ids(table["__id"], f"{path}, column {survey.catalog.id!r}"), __known=True)
-    repeated = table.filter(pl.col("__id").is_in(ids.implode())).filter(pl.col("__id").is_duplicated())["__id"]
-    if len(repeated):
-        raise DuplicateIds(
-            f"{repeated.n_unique():,} galaxies stand several times in the catalog",
-            where=f"{path}, for example {repeated[0]}",
-            expected="one row a galaxy",
-            fix="keep one row of each",
-        )
+    known = table["__id"].filter(table["__id"].is_in(ids.implode()))
+    refuse_repeated(known, "the catalog", f"{path}, column {survey.catalog.id!r}")
     joined = ids.rename("__id").to_frame().join(table, on="__id", how="left", maintain_order="left")
     return joined.with_columns(pl.col("__known").fill_null(value=False))

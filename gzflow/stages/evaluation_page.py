@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gzflow import __version__
+from gzflow.evaluation.colour import colour_note
 from gzflow.evaluation.disagreements import Disagreement, worst_disagreements
 from gzflow.evaluation.evaluation_tables import (
     agreement_table,
@@ -32,6 +33,7 @@ from gzflow.evaluation.figures import (
 from gzflow.evaluation.galaxy_table import galaxy_table
 from gzflow.evaluation.report import GalaxyCard, NextStep, Picture, Report, Section
 from gzflow.evaluation.tables import headline_tiles, metric_table
+from gzflow.model.morphology import read_spec
 from gzflow.posterior import fractions, intervals
 from gzflow.settings import Settings, without_password
 from gzflow.shards.reader import ShardSet
@@ -79,7 +81,7 @@ def page(found: Evaluated, settings: Settings, run: str) -> tuple[Report, dict[s
         sections=(
             Section(
                 "Against constants",
-                (_sample(found),),
+                (_sample(found), colour_note(read_spec(found.model.folder).n_channels)),
                 (
                     metric_table(evaluation, "half-asked"),
                     metric_table(evaluation, "asked", fold=True),

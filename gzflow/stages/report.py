@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gzflow import __version__
 from gzflow.catalog.store import CatalogStore
+from gzflow.evaluation.colour import colour_note
 from gzflow.evaluation.evaluation_tables import agreement_table, answer_table, calibration_table
 from gzflow.evaluation.figures import (
     confusion_figure,
@@ -28,6 +29,7 @@ from gzflow.evaluation.galaxy_table import galaxy_table
 from gzflow.evaluation.metrics import Evaluation
 from gzflow.evaluation.report import GalaxyCard, NextStep, Picture, Report, Section, write_report
 from gzflow.evaluation.tables import Account, accounting_table, failure_table, headline_tiles, metric_table
+from gzflow.model.morphology import read_spec
 from gzflow.posterior import fractions, intervals
 from gzflow.settings import Settings, without_password
 from gzflow.shards.header import SPLITS
@@ -84,7 +86,7 @@ def build(run: PipelineRun, settings: Settings) -> ReportSummary:
             _accounting(run, survey, settings),
             _galaxies(shards),
             _training(run.trained),
-            *_scores(evaluation, means, votes, shards.tree),
+            *_scores(evaluation, means, votes, shards.tree, read_spec(run.trained.folder / "model").n_channels),
             *_gallery(run.predicted),
             *_one_galaxy(shards, ids, concentrations, votes),
         ),
@@ -161,7 +163,7 @@ def _training(trained: TrainSummary) -> Section:
 
 
 def _scores(
-    evaluation: Evaluation | None, means: NDArray[Any], votes: NDArray[Any], tree: DecisionTree
+    evaluation: Evaluation | None, means: NDArray[Any], votes: NDArray[Any], tree: DecisionTree, n_channels: int
 ) -> tuple[Section, ...]:
     if evaluation is None:
         return (Section("How good it is", ("No test galaxy has votes: there is nothing to score.",)),)
@@ -174,7 +176,7 @@ def _scores(
     folded = [metric_table(evaluation, selection, fold=True) for selection in ("asked", "confident")]
     folded += [agreement_table(evaluation, "half-asked", fold=True), answer_table(evaluation, fold=True)]
     tables = (metric_table(evaluation, "half-asked"), calibration_table(evaluation))
-    return (Section("How good it is", items=(*tables, *pictures, *folded)),)
+    return (Section("How good it is", (colour_note(n_channels),), items=(*tables, *pictures, *folded)),)
 
 
 def _gallery(predicted: PredictSummary) -> tuple[Section, ...]:

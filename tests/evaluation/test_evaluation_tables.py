@@ -14,7 +14,9 @@ from gzflow.evaluation.figures import figure_png, transforms_figure
 from gzflow.evaluation.metrics import Evaluation, evaluate
 from gzflow.evaluation.report import Report, Section, render_report
 from gzflow.evaluation.slices import GalaxyScores, category_slices, slice_scores
+from gzflow.evaluation.tables import headline_tiles
 from gzflow.evaluation.weighting import cells_of, weighted_scores
+from gzflow.tree import DecisionTree
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +52,23 @@ def test_the_transforms_are_drawn_also_for_nobody(evaluation) -> None:
     assert evaluation.calibrations[2].n == 0
     assert figure_png(transforms_figure(evaluation.calibrations)).startswith(b"\x89PNG")
     assert np.isfinite(evaluation.total.mae)
+
+
+def test_the_page_prints_the_baseline_that_beats_the_seeds_agreement() -> None:
+    """The seed's Table 4: the model's answers in rows, the volunteers' in columns."""
+    counts = np.array([[36093, 133, 230, 785], [2145, 159, 123, 159], [441, 31, 287, 155], [1327, 14, 39, 1152]])
+    answers = ["none", "minor-disturbance", "major-disturbance", "merger"]
+    tree = DecisionTree.from_dict([{"name": "merging", "answers": answers}])
+    model, volunteers = (np.repeat(axis.ravel(), counts.ravel()) for axis in np.indices(counts.shape))
+    votes = (10 * np.eye(4, dtype=np.int32))[volunteers].astype(np.int32)
+    baseline = np.array([5.0, 0.5, 0.5, 0.5])
+    evaluation = evaluate((1 + 4 * np.eye(4))[model][:, None], votes, tree, baseline, resamples=20)
+    table = agreement_table(evaluation, "asked")
+    _, n, accuracy, majority, lead, *_ = table.rows[0]
+    assert (n, accuracy) == ("43,273", "87.1% (86.8% to 87.4%)")
+    assert (majority.text, majority.title) == ("92.5 %", "always “none”")
+    assert lead.tone == "bad"
+    assert lead.text.startswith("−5.3")
+    section = Section("Agreement", items=(table,))
+    page = render_report(Report("Merging", "Table 4", headline_tiles(evaluation), (section,)))
+    assert "always “none”: 92.5 %" in page

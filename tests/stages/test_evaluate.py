@@ -119,6 +119,7 @@ def test_the_page_tells_sample_baselines_slices_and_worst_galaxies(summary) -> N
     for words in (
         "Evaluation of gzflow-toy/1", "By mag", "By telescope", f"By {VOTES}", "Weighted and unweighted",
         "volunteers disagree most", "constant Dirichlet", "votes or more", "Thank the volunteers.", summary.run_id,
+        "The model sees colour", "grey = true",
     ):  # fmt: skip
         assert words in text
     assert "http://" not in text.replace("http://www.w3.org", "")

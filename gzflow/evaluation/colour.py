@@ -10,5 +10,5 @@ def colour_note(n_channels: int) -> str:
     return (
         "The model sees colour, and disks tend to be blue, smooth galaxies red: part of its answers may be read off the"
         " colour. Where morphology is to be compared with colour, or with what colour goes with (star formation, age,"
-        " environment), these fractions argue in a circle: train with `grey = true` for that."
+        " environment), these fractions argue in a circle: train with “grey = true” for that."
     )

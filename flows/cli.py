@@ -44,6 +44,7 @@ from flows.cli_options import (
     SeedOption,
     SidePixels,
     SurveyArgument,
+    SurveysArgument,
     TrainingSeedOption,
     check_shards,
     check_source,
@@ -146,7 +147,7 @@ def shard(
 
 @app.command(rich_help_panel=STEPS)
 def train(
-    survey: SurveyArgument,
+    surveys: SurveysArgument,
     pixels: PixelsOption = None,
     epochs: EpochsOption = None,
     seed: TrainingSeedOption = None,
@@ -159,16 +160,25 @@ def train(
     preset: PresetOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion."""
-    options = train_config(preset, config, epochs=epochs, seed=seed, encoder=encoder, members=members)
-    check_shards(survey, pixels)
-    start()
-    from flows.train import train as flow
+    """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion.
 
-    show_logs()
-    summary = flow(survey=survey, pixels=pixels, config=options)
-    out.print(summary.sentence())
-    next_step(f"gzflow predict {survey}")
+    Several surveys are learnt together: one encoder, a head for each, and a model in each survey's name.
+    """
+    options = train_config(preset, config, epochs=epochs, seed=seed, encoder=encoder, members=members)
+    for survey in surveys:
+        check_shards(survey, pixels)
+    start()
+    if len(surveys) > 1:
+        from flows.joint import joint as together
+
+        show_logs()
+        out.print(together(surveys=surveys, pixels=pixels, config=options).sentence())
+    else:
+        from flows.train import train as flow
+
+        show_logs()
+        out.print(flow(survey=surveys[0], pixels=pixels, config=options).sentence())
+    next_step(f"gzflow predict {surveys[0]}")
 
 
 @app.command(rich_help_panel=STEPS)

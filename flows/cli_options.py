@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SurveyArgument = Annotated[
     str, typer.Argument(help="A shipped survey's name (`gzflow surveys`) or the path of a TOML.")
 ]
+SurveysArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="SURVEY...", help="Shipped surveys' names or paths of TOMLs; several are learnt together."),
+]
 PixelsOption = Annotated[
     int | None, typer.Option(min=16, max=1024, help="Side of the shard's images. Empty: the one set there is.")
 ]

@@ -29,5 +29,6 @@ def run_name() -> str:
 
 def label(flow: str, parameters: Mapping[str, Any]) -> str:
     """Lower-case words and dashes for a flow and the surveys among its parameters."""
-    surveys = [Path(str(parameters[name])).stem for name in ("survey", "left", "right") if parameters.get(name)]
+    named = [parameters[name] for name in ("survey", "left", "right") if parameters.get(name)]
+    surveys = [Path(str(survey)).stem for survey in [*named, *parameters.get("surveys", ())]]
     return re.sub(r"[^a-z0-9]+", "-", "-".join([flow, *surveys]).lower()).strip("-")

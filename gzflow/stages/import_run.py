@@ -71,7 +71,15 @@ def import_run(source: Path, settings: Settings, *, shards: Path | None = None) 
     source = Path(source).absolute()
     result = load_result(source)
     description = read_finished(source)
-    survey = read_spec(source / MODEL).survey
+    spec = read_spec(source / MODEL)
+    survey = spec.survey
+    if len(spec.surveys) > 1:
+        raise TrainingError(
+            f"this training learnt {', '.join(spec.surveys)} together",
+            where=str(source),
+            expected="one survey's share of it",
+            fix=f"import the folders below it one by one: {', '.join(str(source / name) for name in spec.surveys)}",
+        )
     if survey != description["shards"]["survey"]:
         raise TrainingError(
             f"the model is of survey {survey!r}, the training of {description['shards']['survey']!r}",

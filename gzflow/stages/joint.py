@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gzflow.errors import SettingsError
+from gzflow.errors import SettingsError, TrainingError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS
@@ -64,6 +64,8 @@ def plan(surveys: Sequence[str], settings: Settings, *, pixels: int | None, conf
         No finished set, or several and none named; sets of other channels or pixels; a survey named twice.
     SettingsError
         An ensemble is asked for.
+    TrainingError
+        A survey brings nothing to learn from.
     """
     if config.members > 1:
         raise SettingsError(
@@ -75,6 +77,7 @@ def plan(surveys: Sequence[str], settings: Settings, *, pixels: int | None, conf
     sets = [find_shards(load_survey(name).name, pixels, settings) for name in surveys]
     joint = JointSet(Path(), sets)
     resolved = config.resolve(joint.n("train"), joint.recipe)
+    _require_votes(joint, resolved)
     digest = resolved.fingerprint[:8]
     joint.folder = folder = settings.training(joint.survey) / f"{joint.fingerprint[:8]}-{digest}"
     joint.save()
@@ -124,6 +127,26 @@ def table(summary: JointSummary) -> list[dict[str, object]]:
         }
         for one in (*summary.shares, summary.whole)
     ]
+
+
+def _require_votes(joint: JointSet, config: TrainConfig) -> None:
+    problems = [
+        f"{share.shards.survey}: no {split} galaxy that is used has votes"
+        for share in survey_shares(joint, config)
+        for split, votes in (
+            ("train", share.shards.votes("train")[share.rows]),
+            ("validation", share.shards.votes("validation")),
+        )
+        if not votes.any()
+    ]
+    if problems:
+        raise TrainingError(
+            "not every survey has something to learn from",
+            where=joint.survey,
+            problems=problems,
+            expected="galaxies with votes in the train and the validation split of each survey",
+            fix="ingest more galaxies of these surveys, raise `labels`, or leave them out",
+        )
 
 
 def _part(folder: Path, config: TrainConfig) -> None:

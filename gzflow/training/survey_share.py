@@ -16,6 +16,7 @@ from gzflow.training.config import TrainConfig
 from gzflow.training.data import training_rows
 from gzflow.training.description import DESCRIPTION
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.support import fit_support
 from gzflow.training.trainer import MODEL, TrainResult, constant_nll
 from gzflow.tree import DecisionTree
 
@@ -56,7 +57,10 @@ class SurveyShare:
         """
         if (folder / DESCRIPTION).is_file():
             return
-        result.model.answering(self.shards.survey).save(folder / MODEL)
+        model = result.model.answering(self.shards.survey)
+        # The joint one's false alarms are counted over the galaxies of all surveys.
+        model.support = fit_support(model, self.shards, self.rows)
+        model.save(folder / MODEL)
         whole = json.loads((result.folder.parent / DESCRIPTION).read_text("utf-8"))
         shards = {name: str(getattr(self.shards, name)) for name in ("folder", "fingerprint", "survey")}
         own = {

@@ -15,6 +15,7 @@ from gzflow.training.config import TrainConfig
 @pytest.mark.parametrize(
     ("flow", "parameters", "name"),
     [
+        ("joint", {"surveys": ["gz2", "sky/near.toml"]}, "joint-gz2-near"),
         ("train", {"survey": "decals"}, "train-decals"),
         ("ingest", {"survey": "/data/My Surveys/Rings_2.toml"}, "ingest-rings-2"),
         ("crossmatch", {"left": "gz2", "right": "decals", "radius": 2.0}, "crossmatch-gz2-decals"),

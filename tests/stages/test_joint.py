@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from gzflow.errors import ModelError, SettingsError, ShardError
+from gzflow.errors import ModelError, SettingsError, ShardError, TrainingError
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.settings import Settings
 from gzflow.simulation.galaxies import FIELDS, Galaxies
 from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import finetune, joint, predict
 from gzflow.stages.finetune_options import FineTuneOptions
+from gzflow.stages.import_run import import_run
 from gzflow.stages.leakage import ancestry
 from gzflow.tracking.registry import Registry
 from gzflow.training.config import FineTuneConfig, TrainConfig
@@ -143,8 +144,15 @@ def test_another_survey_is_fine_tuned_from_the_joint_model(lab: Lab) -> None:
     assert all((parent[name] == child[name]).all() for name in parent)
 
 
+def test_the_whole_is_not_imported_as_one_survey(lab: Lab) -> None:
+    with pytest.raises(TrainingError, match="one by one"):
+        import_run(lab.summary.whole.folder, lab.settings)
+
+
 def test_what_cannot_be_learnt_together_is_said_before_anything_starts(lab: Lab) -> None:
     with pytest.raises(ShardError, match="stands twice"):
         lab.plan(lab.near, lab.near)
     with pytest.raises(SettingsError, match="3 members"):
         lab.plan(config=CONFIG.model_copy(update={"members": 3}))
+    with pytest.raises(TrainingError, match="no train galaxy that is used has votes"):
+        lab.plan(config=CONFIG.model_copy(update={"labels": 1}))

@@ -28,6 +28,7 @@ from gzflow.evaluation.learning_curve import CurvePoint, learning_curve
 from gzflow.evaluation.likelihood import mixture_nll
 from gzflow.evaluation.metrics import evaluate
 from gzflow.evaluation.selection import selected
+from gzflow.model.ensemble import without_dropout
 from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import Morphology
 from gzflow.posterior import fractions
@@ -79,19 +80,22 @@ class Scores:
 
 
 def passes(model: Morphology, shards: ShardSet) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 1, n_answers) concentrations without dropout, and (n, `PASSES`, n_answers) with it."""
+    """(n, n_samples, n_answers) concentrations without dropout, and with `PASSES` samples of it.
+
+    Without dropout one sample tells all, unless the head mixes components: then samples stand for their weights.
+    """
+    plain = 1 if model.spec.components == 1 else PASSES
+    return predicted(without_dropout(model), shards, plain), predicted(model, shards, PASSES)
+
+
+def predicted(model: Morphology, shards: ShardSet, n_samples: int) -> np.ndarray:
     predictor = Predictor(model)
-    sampled, plain = [], []
-    for reader in shards.readers("test"):
-        sampled.append(predictor.predict(reader, n_samples=PASSES).concentrations)
-        with torch.inference_mode():
-            batches = [model(reader.images(slice(i, i + 256))).numpy() for i in range(0, len(reader), 256)]
-        plain.append(np.concatenate(batches)[:, None])
-    return np.concatenate(plain), np.concatenate(sampled)
+    parts = [predictor.predict(reader, n_samples=n_samples) for reader in shards.readers("test")]
+    return np.concatenate([part.concentrations for part in parts])
 
 
 def ensembles(members: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mixture of all members: one pass each without dropout, and `PASSES` in all dealt evenly."""
+    """The mixture of all members: without dropout, and `PASSES` in all dealt evenly."""
     plain = np.concatenate([one for one, _ in members], axis=1)
     dealt = np.array_split(np.arange(PASSES), len(members))
     return plain, np.concatenate([many[:, part] for (_, many), part in zip(members, dealt, strict=True)], axis=1)
@@ -100,6 +104,8 @@ def ensembles(members: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray,
 def trained(shards: ShardSet, labels: int, seed: int, given: argparse.Namespace) -> Morphology:
     config = TrainConfig(
         encoder=given.encoder,
+        components=given.components,
+        concentrations=(0.1, given.ceiling),
         epochs=given.epochs,
         patience=given.epochs,
         lr=given.lr,
@@ -107,7 +113,8 @@ def trained(shards: ShardSet, labels: int, seed: int, given: argparse.Namespace)
         labels=labels,
         seed=seed,
     )
-    result = train(shards, config, given.work / f"{given.encoder}-{given.pixels}px-{labels}x{given.epochs}-{seed}")
+    name = f"{given.encoder}-{given.components}x{given.ceiling:g}-{given.pixels}px-{labels}x{given.epochs}-{seed}"
+    result = train(shards, config, given.work / name)
     seconds = sum(epoch["seconds"] for epoch in result.history)
     best = f"best epoch {result.best_epoch + 1} of {len(result.history)}"
     print(f"{labels:,} galaxies, seed {seed}: {best}, {seconds:.0f} s", flush=True)
@@ -133,6 +140,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="models a number of labels: the members of its ensemble")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--encoder")
+    parser.add_argument("--components", type=int, default=5, help="Dirichlets a question")
+    parser.add_argument("--ceiling", type=float, default=1001.0, help="of the concentrations")
     parser.add_argument("--pixels", type=int)
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--train", type=int, default=16_000, help="training galaxies to draw; labels are among them")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from gzflow.errors import NoChampion, PredictionError, RecipeMismatch, ShardError
+from gzflow.errors import ModelError, NoChampion, PredictionError, RecipeMismatch, ShardError
 from gzflow.model.morphology import Morphology
+from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
 from gzflow.shards.reader import ShardSet
 from gzflow.simulation.survey import SimulatedSurvey
@@ -119,6 +124,47 @@ def test_the_registered_model_is_the_saved_one(trained, survey):
     kept = Morphology.load(summary.folder / "model").concentrations(images, 3, seed=5)
     registered = Morphology.load(Registry(settings).champion("sim").folder).concentrations(images, 3, seed=5)
     np.testing.assert_array_equal(kept.detach().numpy(), registered.detach().numpy())
+
+
+ELSEWHERE = """
+import hashlib, sys
+from pathlib import Path
+import torch
+from gzflow.model.morphology import Morphology
+from gzflow.prediction.predict import Predictor
+from gzflow.settings import Settings
+from gzflow.shards.reader import ShardReader
+from gzflow.tracking.registry import Registry
+home, shard, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+model = Morphology.load(Registry(Settings.load({}, home=Path(home))).champion("sim").folder)
+found = Predictor(model).predict(ShardReader(Path(shard)), n_samples=5, seed=3).concentrations
+print(hashlib.sha256(found).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_another_process_that_loads_the_registered_model_predicts_the_same_bits(trained):
+    settings, _, summary = trained
+    (reader,) = ShardSet.open(settings.shards("sim", PIXELS)).readers("test")
+    trained_here = Morphology.load(summary.folder / "model")
+    here = hashlib.sha256(Predictor(trained_here).predict(reader, n_samples=5, seed=3).concentrations).hexdigest()
+    shard = settings.shards("sim", PIXELS) / "test-00000.h5"
+    command = [sys.executable, "-c", ELSEWHERE, str(settings.home), str(shard), str(torch.get_num_threads())]
+    there = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250).stdout
+    assert there.strip() == here
+
+
+def test_a_registered_model_that_was_tampered_with_is_refused(trained):
+    settings, *_ = trained
+    weights = Registry(settings).champion("sim").folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        with pytest.raises(ModelError, match="is not the file that"):
+            Morphology.load(Registry(settings).champion("sim").folder)
+    finally:
+        weights.write_bytes(whole)
 
 
 def test_an_unfinished_run_of_another_version_is_refused(trained):

@@ -21,7 +21,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.shards.writer import begin_set, write_manifest, write_shard
 from gzflow.stages import ingest
 from gzflow.stages.compare import compare
-from gzflow.stages.evaluate import RESULT, SLICES, VOTES, EvaluateOptions, run
+from gzflow.stages.evaluate import RESULT, SLICES, VOTES, EvaluateOptions, NotEvaluated, run, run_where_voted
 from gzflow.stages.leakage import GALAXIES, write_galaxies
 from gzflow.surveys import load_survey
 from gzflow.tracking.client import connect
@@ -193,6 +193,23 @@ def test_wrong_wishes_are_refused(lab, tmp_path: Path) -> None:
         run(EvaluateOptions(survey=toml, run="trained", model="1"), settings)
     with pytest.raises(NoChampion):
         run(EvaluateOptions(survey=toml), Settings.load({}, home=tmp_path / "empty"))
+
+
+def test_as_a_step_it_says_why_a_survey_without_votes_is_not_scored(lab, tmp_path: Path) -> None:
+    settings, _ = lab
+    toml = tmp_path / "silent.toml"
+    toml.write_text(TOML.replace('name = "toy"', 'name = "silent"'))
+    survey, folder, n = load_survey(str(toml)), settings.shards("silent", PIXELS), 4
+    begin_set(folder)
+    header = ShardHeader(survey="silent", tree=survey.tree.to_dict(), recipe=survey.image_recipe(PIXELS), split="test")
+    images, places = np.full((n, PIXELS, PIXELS, 3), 9, np.uint8), np.arange(n, dtype=float)
+    entry = write_shard(
+        folder / "test-00000.h5", header, images=images, votes=np.zeros((n, 5), np.int32),
+        ids=[f"s{i}" for i in range(n)], ra=places, dec=places, pixscale=np.full(n, 0.3),
+    )  # fmt: skip
+    write_manifest(folder, header, [entry])
+    said = run_where_voted(EvaluateOptions(survey=str(toml), model="models:/gzflow-toy/1"), settings)
+    assert said == NotEvaluated("silent", "there is no test galaxy to score")
 
 
 def test_the_command_prints_questions_with_their_baselines(lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,21 @@ from numpy.typing import NDArray
 from gzflow.errors import ShardError
 
 
-def encode_jpeg(image: NDArray[np.uint8], quality: int = 95) -> bytes:
+class EncodedImage(bytes):
+    """JPEG bytes that `encode_jpeg` made of (H, W, C) pixels: they need no decoding to be known as whole."""
+
+    shape: tuple[int, ...]
+
+
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 95) -> EncodedImage:
     """JPEG bytes of an (H, W, 3) RGB or (H, W, 1) grey image."""
     pixels: NDArray[Any] = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.shape[2] == 3 else image[..., 0]
     done, buffer = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ShardError(f"an image of shape {image.shape} and type {image.dtype} cannot be written as JPEG")
-    return bytes(buffer)
+    encoded = EncodedImage(buffer)
+    encoded.shape = image.shape
+    return encoded
 
 
 def decode_jpeg(content: bytes | NDArray[np.uint8], channels: int) -> NDArray[np.uint8] | None:
@@ -34,6 +42,8 @@ def decode_jpeg(content: bytes | NDArray[np.uint8], channels: int) -> NDArray[np
 
 def jpeg_problem(content: bytes, shape: tuple[int, int, int]) -> str | None:
     """Why these bytes are not one whole JPEG of `shape` (H, W, C), or None."""
+    if isinstance(content, EncodedImage):
+        return None if content.shape == shape else f"has shape {content.shape}"
     if not content.startswith(b"\xff\xd8"):
         return "is no JPEG"
     # OpenCV decodes a truncated file without complaint, the rest grey.

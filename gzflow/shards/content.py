@@ -89,7 +89,7 @@ class ShardContent:
         """
         for name, image in zip(self.ids, self.images, strict=True):
             if header.codec == "jpeg":
-                content = bytes(image)
+                content = image if isinstance(image, bytes) else bytes(image)
                 problem = jpeg_problem(content, header.image_shape)
                 pixels = np.frombuffer(content, np.uint8)
             else:

@@ -31,6 +31,7 @@ from gzflow.shards.header import (
     ShardHeader,
     set_fingerprint,
 )
+from gzflow.shards.pixel_file import room_for_images
 from gzflow.shards.shard_file import ShardReader
 
 __all__ = ["SHARD_SIZE", "begin_set", "write_manifest", "write_shard"]
@@ -156,10 +157,10 @@ def _fill(file: h5py.File, header: ShardHeader, content: ShardContent) -> str:
     digest = ContentHash(header)
     digest.columns(content.ids, content.ra, content.dec, content.pixscale, content.votes)
     if header.codec == "raw":
-        images = file.create_dataset("images", (len(names), *header.image_shape), np.uint8)
-        for i, pixels in enumerate(content.each_image(header)):
-            images[i] = pixels
-            digest.image(pixels)
+        with room_for_images(file, (len(names), *header.image_shape)) as images:
+            for pixels in content.each_image(header):
+                images.append(pixels)
+                digest.image(pixels)
     else:
         parts = list(content.each_image(header))
         for pixels in parts:

@@ -24,7 +24,8 @@ class DriftingNumber:
     name
         Column of the catalogue.
     distance
-        Kolmogorov-Smirnov: the largest difference between the shares of galaxies below any value.
+        Kolmogorov-Smirnov: the largest difference between the shares of galaxies below any value; of the support by
+        features one-sided, since galaxies that lie nearer to the training's than others do are no drift.
     allowed
         What chance and `TOLERATED` explain.
     median, usual
@@ -123,7 +124,7 @@ class DriftCount:
         numbers = tuple(
             DriftingNumber(
                 name,
-                _distance(self.edges[:, i], below[:, i]),
+                _distance(self.edges[:, i], below[:, i], one_sided=i == 0),
                 TOLERATED + _KOLMOGOROV * np.sqrt(1 / n + 1 / self.sizes[i]),
                 _median(self.edges[:, i], below[:, i]),
                 float(self.edges[len(_LEVELS) // 2, i]),
@@ -135,11 +136,12 @@ class DriftCount:
         return Drift(self.n, self.n_out / n, rate, float(2 * rate + 3 * chance), numbers)
 
 
-def _distance(edges: NDArray[np.float64], below: NDArray[np.float64]) -> float:
-    """Largest difference between the shares at most as large as each edge."""
+def _distance(edges: NDArray[np.float64], below: NDArray[np.float64], *, one_sided: bool) -> float:
+    """Largest difference between the shares at most as large as each edge; one-sided, towards smaller values."""
     # Of equal edges the last one has the share of all of them.
     last = np.append(edges[1:] > edges[:-1], True)
-    return float(np.abs(below - _LEVELS)[last].max())
+    excess = (below - _LEVELS)[last]
+    return float((excess if one_sided else np.abs(excess)).max())
 
 
 def _median(edges: NDArray[np.float64], below: NDArray[np.float64]) -> float:

@@ -29,6 +29,9 @@ MOST_NEIGHBOURS = 2_000
 QUANTILES = 101
 _SMALLEST_VARIANCE = 1e-6
 """Of the largest: directions in which training galaxies differ less are rounding."""
+_ROUNDING = 1e-5
+"""Of the size of the features: what float32 may make of the same galaxy in another batch or with folded layers. The
+features of an encoder that has learnt nothing yet can differ by no more than that, and are then not looked at."""
 _PARTS = ("centre", "axes", "known", "calibration")
 
 
@@ -64,7 +67,8 @@ class Space(nn.Module):
         if whitened:
             variances, directions = torch.linalg.eigh(inner.T @ inner / len(points))
             largest = torch.arange(len(variances) - 1, -1, -1)[:MOST_DIRECTIONS]
-            largest = largest[variances[largest] > _SMALLEST_VARIANCE * variances[-1]]
+            rounding = _ROUNDING**2 * points.square().mean()
+            largest = largest[variances[largest] > torch.maximum(_SMALLEST_VARIANCE * variances[-1], rounding)]
             axes = directions[:, largest] / variances[largest].sqrt()
         else:
             spread = inner.square().mean(0).sqrt()

@@ -62,3 +62,7 @@ def test_parts_make_no_difference() -> None:
     p = np.random.default_rng(2).uniform(size=500)
     assert counted(p, training(500, 3), parts=1) == counted(p, training(500, 3), parts=7)
     assert counted(p[:0], training(0, 3), parts=1).n == 0
+
+
+def test_galaxies_nearer_to_the_training_than_others_are_no_drift() -> None:
+    assert not counted(np.ones(3000), training(3000, 3)).drifts

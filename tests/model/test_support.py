@@ -125,6 +125,17 @@ def pictures(n: int, pixels: int, noise: float, channels: int = 3) -> torch.Tens
     return torch.from_numpy(np.clip(images, 0, 255).astype(np.uint8))
 
 
+def test_features_that_differ_by_rounding_alone_call_no_galaxy_out() -> None:
+    known, held_out = draw(300, 1), draw(99, 2)
+    # What an encoder gives whose batch normalisation knows one epoch: a constant and its last bit.
+    flat = [3.7 + 1e-7 * features for features, _ in (known, held_out)]
+    support = Support.from_bytes(Support.fit((flat[0], flat[1]), (known[1], held_out[1])).to_bytes())
+    otherwise_rounded, statistics = draw(400, 3)
+    p = support(3.7 + 3e-7 * otherwise_rounded, statistics)
+    assert (p[:, 1] == 1).all()
+    assert (p[:, 0] < FALSE_ALARMS).float().mean() < 2 * FALSE_ALARMS
+
+
 @pytest.mark.parametrize(("pixels", "channels"), [(16, 3), (64, 3), (224, 3), (64, 1)])
 def test_statistics_have_names_and_are_finite(pixels: int, channels: int) -> None:
     found = image_statistics(pictures(4, pixels, 5.0, channels))

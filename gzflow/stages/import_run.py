@@ -16,6 +16,7 @@ from gzflow.errors import ShardError, TrainingError
 from gzflow.evaluation.metrics import Evaluation
 from gzflow.lock import exclusive
 from gzflow.model.morphology import read_spec
+from gzflow.model.spec import JOINT
 from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST, SPLITS
 from gzflow.shards.reader import ShardSet
@@ -24,6 +25,7 @@ from gzflow.stages.run_file import KEY, claim_run, note_run
 from gzflow.stages.scoring import SCORES, TEST, load_evaluation
 from gzflow.stages.training_run import (
     RESULT,
+    Kind,
     Origin,
     TrainChunk,
     TrainSummary,
@@ -38,6 +40,7 @@ from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import TrackedRun
 from gzflow.training.description import DESCRIPTION, read_finished
 from gzflow.training.trainer import MODEL, TrainResult, load_result
+from gzflow.tree import joint_name
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ def import_run(source: Path, settings: Settings, *, shards: Path | None = None) 
             expected="a folder as training leaves it, with its own model",
             fix="copy the folder once more from where it was trained",
         )
-    folder = _place(source, description, result, settings.training(survey))
+    folder = _place(source, description, result, settings)
     with exclusive(folder, f"importing a run of {survey}"):
         return _import(source, folder, description, settings, shards)
 
@@ -111,7 +114,7 @@ def _import(
         name=earlier.get("name") or folder.name,
         config=result.config,
         n_galaxies=origin.n_galaxies,
-        kind=earlier.get("kind") or ("finetuned" if description.get("parent") else "trained"),
+        kind=earlier.get("kind") or _kind(result, description),
         parent=_parent(folder, settings),
         register=not earlier or bool(earlier["model"]),
     )
@@ -136,14 +139,31 @@ def _import(
     return summary
 
 
-def _place(source: Path, description: dict[str, Any], result: TrainResult, home: Path) -> Path:
+def _place(source: Path, description: dict[str, Any], result: TrainResult, settings: Settings) -> Path:
     """Where the run belongs: where it is, if that is in the home, or by what decides it, named as `train` would."""
-    if source.is_relative_to(home):
+    home, together = settings.training(result.model.spec.survey), _learnt_together(result, description)
+    homes = [home, settings.training(joint_name(together))] if together else [home]
+    if any(source.is_relative_to(one) for one in homes):
         return source
     parts = [description["shards"]["fingerprint"], result.config.fingerprint]
     if description.get("parent"):
         parts.append(description["parent"]["fingerprint"])
+    if together:
+        # The same configuration on this survey's shards alone is another training.
+        parts.append(description["fingerprint"])
     return home / "-".join(part[:8] for part in parts)
+
+
+def _learnt_together(result: TrainResult, description: dict[str, Any]) -> tuple[str, ...]:
+    """The surveys of the joint training that this is one survey's share of; none for any other training."""
+    names = "" if description.get("parent") else result.model.spec.notes.get(JOINT, "")
+    return tuple(names.split(", ")) if names else ()
+
+
+def _kind(result: TrainResult, description: dict[str, Any]) -> Kind:
+    if description.get("parent"):
+        return "finetuned"
+    return "joint" if _learnt_together(result, description) else "trained"
 
 
 def _earlier(source: Path) -> dict[str, Any]:
@@ -216,5 +236,8 @@ def _scores(
     evaluation, leakage = score(chunk, shards, run, result)
     if chunk.kind == "finetuned" and chunk.parent is None:
         blind = "the model that was fine-tuned is not in this store"
+        leakage = replace(leakage, unknown=(*leakage.unknown, blind))
+    if chunk.kind == "joint":
+        blind = "the galaxies of the other surveys that were learnt together are not here"
         leakage = replace(leakage, unknown=(*leakage.unknown, blind))
     return evaluation, leakage

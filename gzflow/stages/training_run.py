@@ -77,11 +77,6 @@ class TrainChunk:
     register: bool = True
     joint: str | None = None
 
-    @property
-    def parted(self) -> bool:
-        """Whether this is a joint training, whose questions are looked at survey by survey."""
-        return self.kind == "joint" and self.joint is None
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -416,7 +411,9 @@ def conclude(
     """Log what was scored and, if the chunk says so, register the model."""
     folder, settings, start = Path(chunk.folder), run.settings, _start(chunk)
     _log_result(run, result, evaluation, origin, leakage)
-    _log_figures(run, result, evaluation, origin.tree, whole=chunk.register and not chunk.parted)
+    # A joint training's questions are looked at survey by survey.
+    whole = chunk.register and len(result.model.spec.surveys) == 1
+    _log_figures(run, result, evaluation, origin.tree, whole=whole)
     for name in (GALAXIES, SCORES):
         run.log_file(folder / name)
     model = version = alias = ""

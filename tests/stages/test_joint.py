@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gzflow.model.morphology import Morphology, read_spec
 from gzflow.settings import Settings
 from gzflow.simulation.galaxies import FIELDS, Galaxies
 from gzflow.simulation.survey import SimulatedSurvey
-from gzflow.stages import finetune, joint, predict
+from gzflow.stages import finetune, joint, predict, train
 from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.import_run import import_run
 from gzflow.stages.leakage import ancestry
@@ -147,6 +148,30 @@ def test_another_survey_is_fine_tuned_from_the_joint_model(lab: Lab) -> None:
 def test_the_whole_is_not_imported_as_one_survey(lab: Lab) -> None:
     with pytest.raises(TrainingError, match="one by one"):
         import_run(lab.summary.whole.folder, lab.settings)
+
+
+def test_a_share_is_imported_and_stays_apart_from_the_survey_alone(lab: Lab, tmp_path: Path) -> None:
+    share, there = lab.summary.shares[0], Settings.load({}, home=tmp_path / "there")
+    alone = train.run_chunk(train.plan(lab.far, lab.settings, pixels=None, config=CONFIG), lab.settings)
+    imported = import_run(share.folder, there)
+    assert (imported.kind, imported.loss, imported.n_leaked) == ("joint", share.loss, SHARED)
+    assert import_run(share.folder, there).reused
+    other = import_run(alone.folder, there)
+    assert (other.reused, other.version, other.loss) == (False, "2", alone.loss)
+    # Where it was trained it is there already.
+    again = import_run(share.folder, lab.settings)
+    assert (again.reused, again.run_id) == (True, share.run_id)
+
+
+def test_the_guard_says_that_it_does_not_see_what_an_unscored_share_learnt_with(lab: Lab, tmp_path: Path) -> None:
+    share = lab.summary.shares[0]
+    node = tmp_path / "node"
+    shutil.copytree(share.folder, node)
+    (node / "result.json").unlink()
+    shards = Path(lab.plan().shares[0].shards)
+    imported = import_run(node, Settings.load({}, home=tmp_path / "there"), shards=shards)
+    assert imported.kind == "joint"
+    assert "learnt together are not here" in imported.guard_unknown[0]
 
 
 def test_what_cannot_be_learnt_together_is_said_before_anything_starts(lab: Lab) -> None:

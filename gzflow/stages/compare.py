@@ -156,6 +156,8 @@ def _gains(
     questions = [
         name.removesuffix("_nll") for name in tables[0].columns if name.endswith("_nll") and name in tables[1].columns
     ]
+    if not questions:
+        return (), 0, 0, ["their trees have no question in common: no galaxy can be compared"]
     if len(questions) < max(sum(name.endswith("_nll") for name in table.columns) for table in tables):
         notes.append(f"their trees differ: the {len(questions)} questions that both have are compared")
     wanted = [f"{question}_{name}" for question in questions for name in BY_QUESTION]
@@ -167,11 +169,13 @@ def _gains(
         ]
     both = tables[0].join(tables[1], on="id_str", suffix="|second")
     same = pl.all_horizontal(pl.col(f"{name}_votes") == pl.col(f"{name}_votes|second") for name in questions)
-    kept = both.filter(same & (pl.col("votes") > 0)) if questions else both.clear()
+    kept = both.filter(same & (pl.col("votes") > 0))
+    # Of surveys learnt together, two may know the same id: by their votes, each row finds its own.
+    one_sided = [table.join(other, on="id_str", how="anti").height for table, other in (tables, reversed(tables))]
     for dropped, why in (
-        (tables[0].height - both.height, f"were scored by {first.name} alone"),
-        (tables[1].height - both.height, f"were scored by {second.name} alone"),
-        (both.height - kept.height, "have no votes, or others than they had"),
+        (one_sided[0], f"were scored by {first.name} alone"),
+        (one_sided[1], f"were scored by {second.name} alone"),
+        (tables[0].height - one_sided[0] - kept.height, "have no votes, or others than they had"),
     ):
         if dropped:
             notes.append(f"{dropped:,} test galaxies are left out: they {why}")

@@ -1,0 +1,43 @@
+"""Runs are compared galaxy by galaxy, where their questions and ids allow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gzflow.settings import Settings
+from gzflow.stages.compare import compare
+from gzflow.stages.scoring import SCORES, galaxy_scores
+from gzflow.tracking.run import Lineage, TrackedRun
+from gzflow.tree import DecisionTree, Question
+
+JOINT = DecisionTree((Question("near.shape", ("round", "flat")), Question("far.shape", ("round", "flat"))))
+VOTES = np.array([[3, 1, 0, 0], [5, 2, 0, 0], [0, 0, 4, 4], [0, 0, 1, 8]])
+IDS = ["a", "b", "a", "c"]
+
+
+def log_scores(settings: Settings, name: str, tree: DecisionTree, rows: slice, columns: slice, folder: Path) -> str:
+    """A run that keeps the scores of some galaxies for some answers."""
+    votes, flat = VOTES[rows, columns], np.ones((rows.stop - rows.start, 2, len(tree.answers)), np.float32)
+    ids = np.array(IDS[rows])
+    with TrackedRun(settings, "joint-far-near", name=name, lineage=Lineage("tree", "shards"), folder=folder) as run:
+        galaxy_scores(ids, flat, votes, np.ones(votes.shape[1]), tree).write_parquet(folder / SCORES)
+        run.log_file(folder / SCORES)
+    return run.id
+
+
+def test_an_id_of_two_surveys_is_two_galaxies_and_other_trees_have_none_in_common(
+    settings: Settings, tmp_path: Path
+) -> None:
+    everything = slice(0, 4)
+    one = log_scores(settings, "one", JOINT, everything, everything, tmp_path)
+    other = log_scores(settings, "other", JOINT, slice(0, 3), everything, tmp_path)
+    found = compare(one, other, settings)
+    assert found.n_galaxies == 3
+    assert found.notes == ("1 test galaxies are left out: they were scored by one alone",)
+    share = DecisionTree((Question("shape", ("round", "flat")),))
+    alone = log_scores(settings, "alone", share, slice(0, 2), slice(0, 2), tmp_path)
+    found = compare(one, alone, settings)
+    assert (found.gains, found.n_galaxies) == ((), 0)
+    assert found.notes == ("their trees have no question in common: no galaxy can be compared",)

@@ -35,8 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             predict_set(given.model, shards, given.out, samples=given.samples, seed=given.seed)
 
 
-def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int = 20, seed: int = 42) -> None:
+def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int | None = None, seed: int = 42) -> None:
     """Write one Parquet part a shard and, last, the manifest; parts that are there are kept.
+
+    Parameters
+    ----------
+    samples
+        Dropout samples a galaxy; None is as many as the model was made for.
 
     Raises
     ------
@@ -47,6 +52,7 @@ def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int
     """
     model = Morphology.load(model_folder).answering(shards.survey)
     model.require_recipe(shards.recipe)
+    samples = samples or model.spec.samples
     pinned = {
         "model": model_folder.name,
         "version": "files",
@@ -60,7 +66,8 @@ def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int
     }
     _pin(out, pinned)
     about = {key: shards.manifest.survey_info.get(key, "") for key in ("citation", "licence", "acknowledgement")}
-    metadata = {"gzflow_version": __version__, "survey": shards.survey} | about | pinned
+    learnt_from = ", ".join(model.spec.learnt_from)
+    metadata = {"gzflow_version": __version__, "survey": shards.survey, "learnt_from": learnt_from} | about | pinned
     predictor = Predictor(model)
     entries, reused = [], 0
     for entry in shards.entries():
@@ -107,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder with model.json and model.safetensors")
     parser.add_argument("shards", type=Path, metavar="SHARDS", help="folder that `gzflow shard` wrote")
     parser.add_argument("out", type=Path, metavar="OUT", help="where the parts go")
-    parser.add_argument("--samples", type=int, default=20, help="dropout samples a galaxy (default: 20)")
+    parser.add_argument("--samples", type=int, help="dropout samples a galaxy (default: the model's number)")
     parser.add_argument("--seed", type=int, default=42, help="of the dropout (default: 42)")
     return parser
 

@@ -26,7 +26,7 @@ class ServedMorphology(PythonModel):
 
     `predict` takes uint8 images (n, H, W, C) as a NumPy array, as a shard holds them, and returns one row a galaxy:
     ``{question}_{answer}_fraction``, ``_std``, ``_lower`` and ``_upper`` (the central interval of `level`), and
-    ``{question}_proportion-asked``. Parameters: ``n_samples`` (20), ``seed`` (0) and ``level`` (0.9).
+    ``{question}_proportion-asked``. Parameters: ``n_samples`` (the model's number), ``seed`` (0) and ``level`` (0.9).
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -35,7 +35,7 @@ class ServedMorphology(PythonModel):
 
     def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row a galaxy; see the class."""
-        options = {"n_samples": 20, "seed": 0, "level": 0.9} | (params or {})
+        options = {"n_samples": self.model.spec.samples, "seed": 0, "level": 0.9} | (params or {})
         images = np.asarray(model_input)
         parts = []
         with torch.inference_mode():

@@ -50,7 +50,11 @@ def save_served(model_folder: Path, spec: ModelSpec, target: Path, *, model_id: 
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, channels))]),
         outputs=Schema([ColSpec("double", name) for name in output_columns(spec.tree)]),
         params=ParamSchema(
-            [ParamSpec("n_samples", "long", 20), ParamSpec("seed", "long", 0), ParamSpec("level", "double", 0.9)]
+            [
+                ParamSpec("n_samples", "long", spec.samples),
+                ParamSpec("seed", "long", 0),
+                ParamSpec("level", "double", 0.9),
+            ]
         ),
     )
     saved = target / "served"

@@ -56,6 +56,8 @@ def model_folder(tmp_path: Path) -> Path:
         input_pixels=32,
         mean=(90.0,) * 3,
         std=(60.0,) * 3,
+        samples=6,
+        notes={"joint": "toy, other"},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -74,6 +76,8 @@ def test_every_galaxy_once_with_its_provenance_and_again_for_nothing(
     metadata = {key.decode(): value.decode() for key, value in tables[0].schema.metadata.items()}
     assert metadata["citation"] == "Somebody et al."
     assert metadata["shard_fingerprint"] == shards.fingerprint
+    assert metadata["learnt_from"] == "toy, other"
+    assert metadata["n_samples"] == "6"  # as the model was made for
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["counts"]["done"] == manifest["counts"]["n_in"] == 8
     assert {entry["split"] for entry in manifest["entries"]} == {"train", "test"}

@@ -55,6 +55,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
                 mean=(60.0,) * 3,
                 std=(40.0,) * 3,
                 training_fingerprint=f"seed-{seed}",
+                samples=12,
             )
             Morphology(spec).save(folder)
         return folder

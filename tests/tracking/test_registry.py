@@ -132,6 +132,7 @@ def test_the_pyfunc_gives_what_the_model_gives_without_pickle(
     table = served.predict(images, params={"n_samples": 7, "seed": 3})
 
     model = Morphology.load(saved_model(1))
+    assert {param.name: param.default for param in served.metadata.get_params_schema()}["n_samples"] == 12
     with torch.inference_mode():
         concentrations = model.concentrations(images, 7, seed=3).numpy()
     expected = fractions(concentrations, model.tree)

@@ -104,7 +104,9 @@ def configured(
     try:
         config = kind.model_validate(chosen)
     except ValidationError as error:
-        problems += [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        # What contradicts another option has no place of its own.
+        problems += [one.removeprefix(": Value error, ") for one in told]
     if problems:
         raise SettingsError(
             "the training options cannot be used",

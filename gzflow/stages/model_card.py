@@ -42,16 +42,18 @@ def model_card(
     known = catalogue.provenance
     run_id = known.get("run_id")
     scores = run_metrics(settings, run_id) if run_id and run_exists(settings, run_id) else {}
-    recipe = spec.recipe
+    own, together = spec.answering(survey.name), len(spec.surveys) > 1
+    recipe = own.recipe
     description = {
         "name": _name(known["model_uri"]),
-        "encoder": spec.encoder,
+        "encoder": spec.encoder + (f", {spec.members} networks of it" if spec.members > 1 else ""),
         "images": f"{spec.input_pixels} of {recipe.pixels} pixels, {'grey' if spec.grey else recipe.channels}",
-        "likelihood of the votes": spec.likelihood,
+        "likelihood of the votes": spec.likelihood
+        + (f", a mixture of {spec.components} a question" if spec.components > 1 else ""),
         "dropout before the head": f"{spec.dropout:g}; {known['samples']} samples a galaxy in this catalogue",
         "trained as": spec.training_fingerprint or "never",
         "saved by": spec.created_by,
-    } | spec.notes
+    } | own.notes
     return written(
         "MODEL-CARD.md.j2",
         model=description["name"],
@@ -61,7 +63,8 @@ def model_card(
         images=f"recipe {recipe.name}, {recipe.pixels} px, scale {recipe.scale_rule}",
         learnt_from=known.get("learnt_from") or spec.survey,
         caveats=caveats,
-        scores=_rows(catalogue.tree, scores),
+        together=together,
+        scores=_rows(catalogue.tree, scores, survey.name if together else None),
         galaxies=f"{scores.get('test/galaxies', 0):,.0f}",
         nll=number(scores.get("test/nll", _NAN)),
         nll_constant=number(scores.get("test/nll-constant", _NAN)),
@@ -72,13 +75,15 @@ def model_card(
     )
 
 
-def _rows(tree: DecisionTree, scores: Mapping[str, float]) -> list[list[str]]:
+def _rows(tree: DecisionTree, scores: Mapping[str, float], among: str | None) -> list[list[str]]:
+    """One row a question; where several surveys were scored together, those of the one `among` them."""
     rows = []
     for question in tree.questions:
-        if scores.get(f"test/galaxies/{question.name}"):
-            values = [scores.get(f"test/{name}/{question.name}", _NAN) for name in _SHOWN]
+        scored = DecisionTree.joined_question(among, question.name) if among else question.name
+        if scores.get(f"test/galaxies/{scored}"):
+            values = [scores.get(f"test/{name}/{scored}", _NAN) for name in _SHOWN]
             accuracy, majority, mae, coverage = values
-            n = f"{scores[f'test/galaxies/{question.name}']:,.0f}"
+            n = f"{scores[f'test/galaxies/{scored}']:,.0f}"
             rows.append([question.name, n, percent(accuracy), percent(majority), number(mae), percent(coverage)])
     return rows
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import yaml
 from gzflow import load_survey
 from gzflow.durable import write_json
 from gzflow.errors import ExportError
+from gzflow.export.source import PredictedCatalogue
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.model.spec import ModelSpec, SurveyTree
 from gzflow.prediction.export import part_table, write_part
@@ -22,6 +24,7 @@ from gzflow.prediction.predict import PredictionPart
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.stages.diff import DiffOptions, diff
+from gzflow.stages.model_card import model_card
 from gzflow.stages.release import MODEL, ReleaseOptions, release
 from gzflow.stages.release_check import CARD, CITATION, DICTIONARY, LICENCE, check
 from gzflow.tracking.client import connect
@@ -204,3 +207,21 @@ def test_a_release_is_noted_once_and_can_be_compared(home: Settings, released: P
     assert runs[0].inputs.dataset_inputs[0].dataset.name == "decals-release"
     found = diff(DiffOptions(str(released), "decals"), home)
     assert (found.n_both, sum(entry.n_changed for entry in found.questions)) == (N, 0)
+
+
+def test_the_card_of_a_joint_model_speaks_of_the_survey_that_was_predicted(home: Settings) -> None:
+    spec = read_spec(Path(home.home).parent / "model")
+    first = SurveyTree(survey="another", tree=spec.trees[0].tree)
+    own = spec.trees[0].model_copy(update={"recipe": spec.recipe.model_copy(update={"scale_rule": "of its own"})})
+    spec = ModelSpec(**spec.model_dump() | {"trees": (first, own), "components": 3, "members": 2})
+    catalogue = PredictedCatalogue.open(home.predictions("decals") / "v1-aaaa")
+    with TrackedRun(home, "joint-another-decals", name="joint") as run:
+        run.log_results({"test/galaxies": 9, "test/galaxies/decals.merging": 4, "test/accuracy/decals.merging": 0.75})
+    metadata = {**catalogue.schema.metadata, b"run_id": run.id.encode()}
+    catalogue = replace(catalogue, schema=catalogue.schema.with_metadata(metadata))
+    card = model_card(spec, catalogue, SURVEY, home, weights=True, caveats=()).decode()
+    for said in (
+        "scale of its own", "2 networks of it", "a mixture of 3 a question", '.answering("decals")',
+        "9 test galaxies of all surveys together", "| merging | 4 | 75.0 % |",
+    ):  # fmt: skip
+        assert said in card

@@ -200,7 +200,8 @@ def _table(*columns: str, numeric: bool = True) -> Table:
 
 
 def _show(table: Table) -> None:
-    out.print(table, soft_wrap=False)
+    # A table that is wider than the terminal, or than the 80 columns that a pipe counts as, loses no column.
+    out.print(table, soft_wrap=False, crop=False)
 
 
 def _text(value: str | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gzflow.errors import EvaluationError
 from gzflow.tree import DecisionTree
 
 Selection = Literal["asked", "half-asked", "confident"]
@@ -68,7 +69,14 @@ def selected(votes: NDArray[Any], tree: DecisionTree, selection: Selection, floo
         questions got: everybody answers a first question.
     floor
         The fewest votes for the question, at least 1; see `floor_of`.
+
+    Raises
+    ------
+    EvaluationError
+        There is no such selection.
     """
+    if selection not in SELECTIONS:
+        raise EvaluationError(f"there is no selection {selection!r}", expected=f"one of {', '.join(SELECTIONS)}")
     totals = question_totals(votes, tree)
     chosen = totals >= floor_of(selection, floor)
     if selection == "asked":

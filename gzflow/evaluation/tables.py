@@ -39,7 +39,8 @@ def headline_tiles(evaluation: Evaluation) -> tuple[Tile, ...]:
         Tile(
             "gain over a constant",
             f"{gain.mean:+.2f} nats".replace("-", "−"),
-            f"a galaxy, 95 % interval {gain.lower:.2f} to {gain.upper:.2f}: NLL {total.nll:.2f}, constant Dirichlet"
+            f"a galaxy, 95 % interval {gain.lower:.2f} to {gain.upper:.2f}".replace("-", "−")
+            + f": NLL {total.nll:.2f}, constant Dirichlet"
             f" {total.nll_constant:.2f}, majority answer {total.nll_majority:.2f}; {total.n:,} test galaxies",
         ),
         Tile(

@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gzflow.catalog.store import CatalogStore
 from gzflow.durable import replacing, write_json
 from gzflow.errors import EvaluationError, NothingToScore, RecipeMismatch
 from gzflow.evaluation.metrics import Evaluation, evaluate
@@ -30,6 +29,7 @@ from gzflow.model.morphology import Morphology, read_spec
 from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
 from gzflow.shards.reader import ShardSet
+from gzflow.stages.carried import carried_columns
 from gzflow.stages.evaluation_page import page
 from gzflow.stages.leakage import Leakage, ancestry, find_leaks
 from gzflow.stages.run_file import KEY, claim_run, note_run
@@ -285,16 +285,7 @@ def _columns(survey: Survey, shards: ShardSet, ids: Sequence[str], settings: Set
         for id_str, scale in zip(reader.ids, reader.pixscale.tolist(), strict=True)
     }
     columns: dict[str, list[Any]] = {"pixel scale (arcsec)": [sizes[id_str] for id_str in ids]}
-    with CatalogStore(settings.catalog_url) as store:
-        if survey.name not in store.survey_names():
-            return columns
-        rows = store.galaxies(survey.name, ids)
-    known = {id_str: json.loads(text) for id_str, text in rows.select("id_str", "carried").iter_rows()}
-    for name in survey.carried_columns():
-        values = [known.get(id_str, {}).get(name) for id_str in ids]
-        if not any(isinstance(value, list) for value in values) and any(value is not None for value in values):
-            columns[name] = values
-    return columns
+    return columns | carried_columns(survey.name, ids, settings)
 
 
 def _concluded(found: Evaluated, folder: Path, settings: Settings) -> EvaluateSummary:

@@ -183,7 +183,7 @@ def find_run(survey: str, reference: str | None, settings: Settings) -> Path:
     if not finished:
         fix = f"run `gzflow predict {survey}` first; an unfinished run goes on where it stopped"
     else:
-        fix = "name one of these with --run"
+        fix = "name one of these"
     raise ExportError(
         f"{len(matching) or 'no'} finished prediction runs of {survey}"
         + (f" go by {reference!r}" if reference is not None else ""),

@@ -185,7 +185,7 @@ def _fill(
     refinement = Refinement(options.asked, options.volunteers)
     title = f"Probabilistic morphology of {survey.about.title or survey.name}"
     abstract = (
-        f"What Galaxy Zoo's volunteers would say of {catalogue.n:,} galaxies: expected vote fractions with"
+        f"What volunteers would say of {catalogue.n:,} galaxies: expected vote fractions with"
         f" {float(known['interval_level']):.0%} intervals for {len(catalogue.tree.questions)} questions, predicted from"
         " images by a Bayesian convolutional network that learnt from volunteers' votes."
     )
@@ -196,7 +196,7 @@ def _fill(
     splits = Counter[str]()
     for entry in manifest["entries"]:
         splits[entry["split"]] += entry["n"]
-    caveats = _caveats(known)
+    caveats = _caveats(known, catalogue.folder)
     texts = {
         DICTIONARY: data_dictionary(refinement.schema(catalogue.schema, catalogue.tree)),
         TREE: figure_svg(decision_tree(catalogue.tree, title=survey.about.title or survey.name)),
@@ -224,7 +224,8 @@ def _fill(
         files=(files | PARTS).items(),
         sums=SUMS,
         level=f"{float(known['interval_level']):.0%}",
-        splits=splits,
+        splits=", ".join(f"{n:,} galaxies in `{name}`" for name, n in splits.items()),
+        supported="support" in catalogue.schema.names,
         caveats=caveats,
         galaxies=catalogue.n,
         accounting=Counts(**manifest["counts"]).sentence() if "counts" in manifest else "",
@@ -273,8 +274,11 @@ def _licence(options: ReleaseOptions, survey: Survey) -> str:
     return "Neither this catalogue nor its survey states a licence: ask the authors before you use it."
 
 
-def _caveats(known: Mapping[str, str]) -> list[str]:
+def _caveats(known: Mapping[str, str], folder: Path) -> list[str]:
+    """What a reader must know of this run's predictions."""
     caveats = []
+    if (folder / DRIFT).is_file() and (drift := json.loads((folder / DRIFT).read_text("utf-8")))["drifts"]:
+        caveats.append(f"These galaxies differ from those that the model learnt from ({DRIFT}): {drift['sentence']}.")
     if withheld := known.get("intervals_withheld"):
         caveats.append(f"There are no intervals of {withheld}: one vote a galaxy does not tell how wide they are.")
     if mismatch := known.get("recipe_mismatch"):

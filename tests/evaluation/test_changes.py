@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gzflow.evaluation.changes import Estimates, moves, slice_changes
+from gzflow.evaluation.changes import Estimates, SliceChange, moves, slice_changes
 from gzflow.evaluation.figures import changes_figure, figure_png
 from gzflow.evaluation.slices import Slice
 
@@ -56,3 +58,14 @@ def test_slices_with_few_galaxies_are_left_out_and_the_rest_is_drawn() -> None:
     found = slice_changes("bar", compared, changed, parts)
     assert [(entry.label, entry.n, entry.n_changed) for entry in found] == [("100", 60, 6), ("low", 30, 6)]
     assert figure_png(changes_figure(found, title="a", subtitle="b")).startswith(b"\x89PNG")
+
+
+def test_labels_of_neighbouring_slices_do_not_overlap() -> None:
+    labels = ("pre_active", "active_baseline", "active_priority", "10.51 to 48.94", "589,123 galaxies")
+    figure = changes_figure([SliceChange("group", label, "bar", 100, 7) for label in labels], title="b against a")
+    figure_png(figure)
+    written = [text for text in figure.axes[0].texts if text.get_text().replace("\n", "").replace(" ", "") in
+               {label.replace(" ", "") for label in labels}]  # fmt: skip
+    edges = [text.get_window_extent() for text in written]
+    assert len(edges) == len(labels)
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(edges))

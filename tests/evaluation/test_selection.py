@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from gzflow.errors import EvaluationError
 from gzflow.evaluation.selection import floor_of, selected, vote_fractions
 from gzflow.tree import DecisionTree, Question
 
@@ -45,3 +47,8 @@ def test_fractions_are_unknown_where_nobody_was_asked() -> None:
     fractions = vote_fractions(VOTES, TREE)
     np.testing.assert_allclose(fractions[0], [1, 0, 0.9, 0.1])
     assert np.isnan(fractions[4]).all()
+
+
+def test_a_selection_that_is_none_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="no selection 'half asked'"):
+        selected(VOTES, TREE, "half asked", 10)  # type: ignore[arg-type]

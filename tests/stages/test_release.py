@@ -25,6 +25,7 @@ from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.stages.diff import DiffOptions, diff
 from gzflow.stages.model_card import model_card
+from gzflow.stages.drift import DRIFT
 from gzflow.stages.release import MODEL, ReleaseOptions, release
 from gzflow.stages.release_check import CARD, CITATION, DICTIONARY, LICENCE, check
 from gzflow.tracking.client import connect
@@ -141,6 +142,18 @@ def test_the_same_release_is_the_same_bytes_and_stays_as_it_is(home: Settings, r
     with pytest.raises(ExportError, match=r"another release stands(.|\n)*LICENCE.txt differs"):
         release(options(tmp_path / "again", licence="CC0 1.0"), home)
     assert [path.name for path in tmp_path.iterdir()] == ["again"]
+
+
+def test_a_release_of_galaxies_that_the_model_does_not_know_says_so_first(home: Settings, tmp_path: Path) -> None:
+    drift = home.predictions("decals") / "v1-aaaa" / DRIFT
+    write_json(drift, {"drifts": True, "sentence": "40.0% of 30 galaxies are out of support"})
+    try:
+        release(options(tmp_path / "odd"), home)
+    finally:
+        drift.unlink()
+    for name in ("README.md", CARD):
+        assert "- These galaxies differ from those that the model learnt from" in (tmp_path / "odd" / name).read_text("utf-8")
+    check(tmp_path / "odd")
 
 
 def test_what_was_left_by_a_killed_process_is_no_obstacle(home: Settings, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -63,7 +64,13 @@ def changes_figure(changes: Sequence[SliceChange], *, title: str, subtitle: str 
         )  # fmt: skip
         for place in columns:
             axes.text(
-                x[place] + _CELL / 2, top - 0.07, shortened(place[1], 22).replace(" to ", "\nto "), ha="center",
-                va="bottom", fontsize=SMALL - 1.5, color=MUTED, linespacing=1.1,
+                x[place] + _CELL / 2, top - 0.07, _in_lines(shortened(place[1], 30)), ha="center", va="bottom",
+                fontsize=SMALL - 1.5, color=MUTED, linespacing=1.1,
             )  # fmt: skip
     return figure
+
+
+def _in_lines(label: str) -> str:
+    """A slice's label in lines as short as a column is narrow; broken behind `_` too, which words of a catalog have."""
+    parts = label.replace(" to ", "\nto ").replace("_", "_ ").splitlines()
+    return "\n".join(line for part in parts for line in textwrap.wrap(part, 11)).replace("_ ", "_")

@@ -94,17 +94,7 @@ def count_classifications(
     galaxy = np.frombuffer(pile.galaxy, np.int32)[kept]
     votes = tallied(galaxy, pile.masks()[kept], len(subjects.ids), book.n_answers)
     classifications = np.bincount(galaxy, minlength=len(subjects.ids))
-    seen = np.flatnonzero(classifications)
-    return Counted(
-        ids=[subjects.ids[g] for g in seen],
-        votes=votes[seen],
-        classifications=classifications[seen],
-        metadata=[subjects.metadata[g] for g in seen],
-        n_read=n_read,
-        n_counted=len(kept),
-        rows_left_out=dict(lost.rows),
-        answers_left_out=dict(lost.answers),
-    )
+    return Counted.of(subjects, votes, classifications, lost, n_read=n_read, n_counted=len(kept))
 
 
 class _Pile:

@@ -6,10 +6,12 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gzflow.catalog.zooniverse.subjects import Subjects
 
 COLUMNS = ("classification_id", "subject_id", "workflow_id", "workflow_version", "task", "reason", "detail")
 
@@ -45,6 +47,30 @@ class Counted:
     n_counted: int
     rows_left_out: Mapping[str, int]
     answers_left_out: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        subjects: Subjects,
+        votes: NDArray[np.int64],
+        classifications: NDArray[np.int64],
+        lost: LeftOut,
+        *,
+        n_read: int,
+        n_counted: int,
+    ) -> Self:
+        """The galaxies that somebody classified, of arrays with a row for each of the subjects' galaxies."""
+        seen = np.flatnonzero(classifications)
+        return cls(
+            ids=[subjects.ids[g] for g in seen],
+            votes=votes[seen],
+            classifications=classifications[seen],
+            metadata=[subjects.metadata[g] for g in seen],
+            n_read=n_read,
+            n_counted=n_counted,
+            rows_left_out=dict(lost.rows),
+            answers_left_out=dict(lost.answers),
+        )
 
 
 @dataclass

@@ -83,17 +83,7 @@ def count_reductions(
     for answer, question in enumerate(book.question_of):
         total[:, question] += votes[:, answer]
     most = total.max(axis=1, initial=0)
-    there = np.flatnonzero(most)
-    return Counted(
-        ids=[subjects.ids[g] for g in there],
-        votes=votes[there],
-        classifications=most[there],
-        metadata=[subjects.metadata[g] for g in there],
-        n_read=n_read + len(bad),
-        n_counted=n_counted,
-        rows_left_out=dict(lost.rows),
-        answers_left_out=dict(lost.answers),
-    )
+    return Counted.of(subjects, votes, most, lost, n_read=n_read + len(bad), n_counted=n_counted)
 
 
 def _answer_columns(path: Path) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ from gzflow.prediction.predict import PredictionPart
 from gzflow.recipe import ImageRecipe
 from gzflow.settings import Settings
 from gzflow.stages.diff import DiffOptions, diff
-from gzflow.stages.model_card import model_card
 from gzflow.stages.drift import DRIFT
+from gzflow.stages.model_card import model_card
 from gzflow.stages.release import MODEL, ReleaseOptions, release
 from gzflow.stages.release_check import CARD, CITATION, DICTIONARY, LICENCE, check
 from gzflow.tracking.client import connect
@@ -152,7 +152,9 @@ def test_a_release_of_galaxies_that_the_model_does_not_know_says_so_first(home: 
     finally:
         drift.unlink()
     for name in ("README.md", CARD):
-        assert "- These galaxies differ from those that the model learnt from" in (tmp_path / "odd" / name).read_text("utf-8")
+        assert "- These galaxies differ from those that the model learnt" in (tmp_path / "odd" / name).read_text(
+            "utf-8"
+        )
     check(tmp_path / "odd")
 
 

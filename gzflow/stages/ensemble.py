@@ -21,7 +21,7 @@ from gzflow.prediction.predict import Predictor
 from gzflow.settings import Settings
 from gzflow.shards.reader import ShardSet
 from gzflow.stages import train
-from gzflow.stages.run_file import KEY, claim_run, note_run
+from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import TEST
 from gzflow.stages.training_run import (
     RESULT,
@@ -123,18 +123,14 @@ def run(
             return known
         shards = ShardSet.open(Path(chunk.shards))
         origin = Origin.of(shards)
-        claimed = claim_run(folder, settings, shards.survey)
-        tracked = TrackedRun(
+        with folder_run(
+            folder,
             settings,
             shards.survey,
             name=chunk.name,
             lineage=lineage_of(chunk, origin, flow_run),
-            tags={"gzflow.kind": chunk.kind, **claimed.tags},
-            run_id=claimed.run_id,
-            folder=folder,
-        )
-        with tracked:
-            note_run(folder, tracked, claimed.tags[KEY])
+            tags={"gzflow.kind": chunk.kind},
+        ) as tracked:
             describe(tracked, chunk, origin)
             train_one = each or (lambda one, above: run_training(one, settings, parent_run_id=above))
             trained = [train_one(one, tracked.id) for one in plan_.members]

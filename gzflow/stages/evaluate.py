@@ -32,13 +32,13 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages.carried import carried_columns
 from gzflow.stages.evaluation_page import page
 from gzflow.stages.leakage import Leakage, ancestry, find_leaks
-from gzflow.stages.run_file import KEY, claim_run, note_run
+from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import SCORES, galaxy_scores
 from gzflow.stages.shard_sets import find_shards
 from gzflow.surveys import Survey, load_survey
 from gzflow.tracking.logged_run import find_run
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.run import Lineage, TrackedRun, run_exists
+from gzflow.tracking.run import Lineage, run_exists
 
 logger = logging.getLogger(__name__)
 
@@ -293,24 +293,20 @@ def _concluded(found: Evaluated, folder: Path, settings: Settings) -> EvaluateSu
     tree, evaluation, survey = found.shards.tree, found.evaluation, found.survey
     lineage = Lineage(tree.fingerprint, found.shards.fingerprint, parent_model=found.model.uri)
     parent = found.model.run_id if found.model.run_id and run_exists(settings, found.model.run_id) else None
-    claimed = claim_run(folder, settings, survey.name)
-    tracked = TrackedRun(
-        settings,
-        survey.name,
-        name=f"evaluation-v{found.model.version or 'files'}",
-        lineage=lineage,
-        tags={"gzflow.kind": "evaluation", **claimed.tags},
-        run_id=claimed.run_id,
-        parent_run_id=parent,
-        folder=folder,
-    )
     baseline = constant_dirichlet(found.shards.votes("train"), tree)
     with replacing(folder / SCORES) as temporary:
         galaxy_scores(np.array(found.ids), found.concentrations, found.votes, baseline, tree).write_parquet(temporary)
     with replacing(folder / SLICES) as temporary:
         slice_frame(found.slices).write_parquet(temporary)
-    with tracked as run_:
-        note_run(folder, run_, claimed.tags[KEY])
+    with folder_run(
+        folder,
+        settings,
+        survey.name,
+        name=f"evaluation-v{found.model.version or 'files'}",
+        lineage=lineage,
+        tags={"gzflow.kind": "evaluation"},
+        parent_run_id=parent,
+    ) as run_:
         run_.log_results(evaluation.metrics() | found.leakage.metrics())
         report, figures = page(found, settings, run_.url or run_.id)
         write_report(report, folder / REPORT)

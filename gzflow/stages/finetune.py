@@ -26,7 +26,7 @@ from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.finetune_options import FineTuneOptions
-from gzflow.stages.run_file import KEY, claim_run, note_run
+from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import SCORES
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.training_run import CHANGEABLE, RESULT, Kind, TrainChunk, TrainSummary, read_summary, run_training
@@ -238,12 +238,8 @@ def run(
             flow_run_id=flow_run[0] if flow_run else None,
             flow_run_url=flow_run[1] if flow_run else None,
         )
-        claimed = claim_run(folder, settings, plan_.survey)
-        tags = {"gzflow.kind": "finetune", **claimed.tags}
-        with TrackedRun(
-            settings, plan_.survey, name=plan_.name, lineage=lineage, tags=tags, run_id=claimed.run_id, folder=folder
-        ) as tracked:
-            note_run(folder, tracked, claimed.tags[KEY])
+        tags = {"gzflow.kind": "finetune"}
+        with folder_run(folder, settings, plan_.survey, name=plan_.name, lineage=lineage, tags=tags) as tracked:
             resolved = plan_.config.resolve(shards.n("train"), shards.recipe)
             tracked.log_params(resolved.model_dump(mode="json", exclude=CHANGEABLE))
             if each is None:

@@ -21,7 +21,7 @@ from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST, SPLITS
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.leakage import GALAXIES, Leakage
-from gzflow.stages.run_file import KEY, claim_run, note_run
+from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import SCORES, TEST, load_evaluation
 from gzflow.stages.training_run import (
     RESULT,
@@ -118,18 +118,14 @@ def _import(
         parent=_parent(folder, settings),
         register=not earlier or bool(earlier["model"]),
     )
-    claimed = claim_run(folder, settings, survey)
-    run = TrackedRun(
+    with folder_run(
+        folder,
         settings,
         survey,
         name=chunk.name,
         lineage=lineage_of(chunk, origin),
-        tags={"gzflow.kind": chunk.kind, "gzflow.imported": earlier.get("run_id") or "never logged", **claimed.tags},
-        run_id=claimed.run_id,
-        folder=folder,
-    )
-    with run:
-        note_run(folder, run, claimed.tags[KEY])
+        tags={"gzflow.kind": chunk.kind, "gzflow.imported": earlier.get("run_id") or "never logged"},
+    ) as run:
         describe(run, chunk, origin)
         log_epochs(run, result)
         evaluation, leakage = _scores(chunk, shards, run, result) if shards else _carried_scores(folder, earlier)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -10,12 +12,45 @@ from uuid import uuid4
 from gzflow.durable import write_json
 from gzflow.settings import Settings, without_password
 from gzflow.tracking.artifacts import run_with_tag
-from gzflow.tracking.run import TrackedRun
+from gzflow.tracking.run import Lineage, TrackedRun
 
 RUN = "mlflow-run.json"
 """``key`` and, once it was begun, for people: ``tracking_uri`` and ``run_id``."""
 KEY = "gzflow.run_key"
 """The tag by which a run is found again that was begun and not written down."""
+
+
+@contextmanager
+def folder_run(
+    folder: Path,
+    settings: Settings,
+    survey: str,
+    *,
+    name: str,
+    lineage: Lineage,
+    tags: Mapping[str, str],
+    parent_run_id: str | None = None,
+) -> Iterator[TrackedRun]:
+    """The folder's run, begun or gone on with, and written down; hold the folder's lock meanwhile.
+
+    Parameters
+    ----------
+    name, lineage, tags, parent_run_id
+        See `TrackedRun`.
+    """
+    claimed = claim_run(folder, settings, survey)
+    with TrackedRun(
+        settings,
+        survey,
+        name=name,
+        lineage=lineage,
+        tags={**tags, **claimed.tags},
+        run_id=claimed.run_id,
+        parent_run_id=parent_run_id,
+        folder=folder,
+    ) as run:
+        note_run(folder, run, claimed.tags[KEY])
+        yield run
 
 
 class ClaimedRun(NamedTuple):

@@ -24,7 +24,7 @@ from gzflow.shards.header import SPLITS, Split
 from gzflow.shards.joint import open_shards
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.leakage import GALAXIES, Leakage, ancestry, find_leaks, write_galaxies
-from gzflow.stages.run_file import KEY, claim_run, note_run
+from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import SCORES, TEST, score_test
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.registry import ModelRef, Registry
@@ -220,19 +220,15 @@ def run_training(
             return known
         shards = open_shards(Path(chunk.shards))
         origin = Origin.of(shards)
-        claimed = claim_run(folder, settings, shards.survey)
-        run = TrackedRun(
+        with folder_run(
+            folder,
             settings,
             shards.survey,
             name=chunk.name,
             lineage=lineage_of(chunk, origin, flow_run),
-            tags={"gzflow.kind": chunk.kind, **claimed.tags},
-            run_id=claimed.run_id,
+            tags={"gzflow.kind": chunk.kind},
             parent_run_id=parent_run_id,
-            folder=folder,
-        )
-        with run:
-            note_run(folder, run, claimed.tags[KEY])
+        ) as run:
             describe(run, chunk, origin)
             result = load_result(folder) if chunk.joint else _train(chunk, shards, run, on_epoch, stop)
             log_epochs(run, result, shards)

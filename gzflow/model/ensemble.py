@@ -56,8 +56,8 @@ def join(members: Sequence[Morphology]) -> Morphology:
     spec = first.model_copy(
         update={
             "members": n,
-            # Every member the same number of samples.
-            "samples": n * -(-first.samples // n),
+            # Every member the same number. A sample is of one component, so that few of them show no mixture.
+            "samples": n * (first.samples if first.components > 1 else -(-first.samples // n)),
             "training_fingerprint": hashlib.blake2b("\n".join(trainings).encode(), digest_size=16).hexdigest(),
             "notes": first.notes | {"members": ", ".join(trainings)},
         }

@@ -97,6 +97,16 @@ def test_saved_and_loaded_it_is_the_same(ensemble, images, tmp_path: Path, monke
     assert spec.training_fingerprint not in {None, "training-0"}
 
 
+@torch.inference_mode()
+def test_members_with_components_draw_as_many_samples_as_alone(images) -> None:
+    several = [single(seed, components=2, samples=6) for seed in range(2)]
+    mixed = join(several)
+    assert mixed.spec.samples == 12
+    got = mixed.concentrations(images, mixed.spec.samples, seed=5, keys=KEYS)
+    alone = [one.concentrations(images, 6, seed=5 + i, keys=KEYS) for i, one in enumerate(several)]
+    torch.testing.assert_close(got, torch.cat(alone, dim=1), rtol=1e-5, atol=1e-5)
+
+
 def test_what_was_tampered_with_is_refused(ensemble, tmp_path: Path) -> None:
     ensemble.save(tmp_path)
     before = read_fingerprint(tmp_path)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import Progress
 
-from flows.cli_options import SurveyArgument
+from flows.cli_options import AskedOption, RunOption, SurveyArgument, VolunteersOption
 from flows.console import err, out
 from gzflow.settings import Settings
 
@@ -20,17 +20,9 @@ def export(
         Literal["fits", "votable", "csv", "hdf5", "parquet"] | None,
         typer.Option(help="Empty: what the file's name ends in. hdf5 is (galaxy, answer, pass), as Zoobot writes it."),
     ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(help="A prediction run's folder, its name or the name's first characters. Empty: the latest."),
-    ] = None,
-    asked: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Leave a question's numbers out where fewer volunteers would be asked it."),
-    ] = None,
-    volunteers: Annotated[
-        float | None, typer.Option(min=0, help="Add the votes to expect of so many; needs kept concentrations.")
-    ] = None,
+    run: RunOption = None,
+    asked: AskedOption = None,
+    volunteers: VolunteersOption = None,
     log: Annotated[bool, typer.Option(help="Note the file in MLflow.")] = True,
 ) -> None:
     """Write a catalogue as one file that TOPCAT, astropy and Zoobot's tools open."""

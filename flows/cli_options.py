@@ -61,6 +61,17 @@ PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option(help="Of the encoder; bfloat16 is faster where a CPU has it."),
 ]
+RunOption = Annotated[
+    str | None,
+    typer.Option(help="A prediction run's folder, its name or the name's first characters. Empty: the latest."),
+]
+AskedOption = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Leave a question's numbers out where fewer volunteers would be asked it."),
+]
+VolunteersOption = Annotated[
+    float | None, typer.Option(min=0, help="Add the votes to expect of so many; needs kept concentrations.")
+]
 SidePixels = Annotated[int, typer.Option(min=16, max=1024, help="Side of the stored images.")]
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from flows.cli_options import AskedOption, RunOption, VolunteersOption
 from flows.console import err, out
 from gzflow.errors import SettingsError
 from gzflow.settings import Settings
@@ -72,17 +73,9 @@ def release(
         list[CatalogueFormat] | None,
         typer.Option(help="Of the catalogue; repeatable, one file each. Empty: parquet."),
     ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(help="A prediction run's folder, its name or the name's first characters. Empty: the latest."),
-    ] = None,
-    asked: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Leave a question's numbers out where fewer volunteers would be asked it."),
-    ] = None,
-    volunteers: Annotated[
-        float | None, typer.Option(min=0, help="Add the votes to expect of so many; needs kept concentrations.")
-    ] = None,
+    run: RunOption = None,
+    asked: AskedOption = None,
+    volunteers: VolunteersOption = None,
     author: Annotated[
         list[str] | None, typer.Option(help="'Family, Given', 'Family, Given, ORCID' or a group; repeatable.")
     ] = None,

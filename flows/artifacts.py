@@ -20,10 +20,16 @@ from prefect.context import FlowRunContext
 from pydantic import BaseModel
 
 from flows.origin import label
+from flows.pictures import fitted
 from gzflow.stages.counts import Counts
 
 ROWS = 20
 """Most rows of a table on the page; the table's own artifact has them all."""
+PAGE_BYTES = 1_300_000
+"""What a page may hold: Prefect sends it in an event with each change, and refuses events above 1.5 MB."""
+PICTURE_BYTES = 250_000
+"""Most bytes of a picture on the page; larger ones are shown smaller."""
+_TOO_SMALL = 10_000
 
 
 def page(key: str, title: str, counts: Counts | None, lines: Sequence[str] = ()) -> None:
@@ -48,8 +54,15 @@ def table(key: str, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def picture(key: str, title: str, content: bytes) -> None:  # noqa: ARG001 - callers name everything alike
     """Put a PNG or JPEG on the flow run, inside the page: no file server is needed to see it."""
-    kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
-    _add(f"**{title}**\n\n![{title}](data:image/{kind};base64,{base64.b64encode(content).decode()})")
+    if (run := _run()) is None:
+        return
+    room = min(PICTURE_BYTES, (PAGE_BYTES - len(_page(run).text().encode())) * 3 // 4)
+    if room < _TOO_SMALL:
+        _add(f"**{title}**: this page is full; the picture lies with the run's files.")
+        return
+    shown = fitted(content, room)
+    kind = "jpeg" if shown.startswith(b"\xff\xd8") else "png"
+    _add(f"**{title}**\n\n![{title}](data:image/{kind};base64,{base64.b64encode(shown).decode()})")
 
 
 def link(key: str, url: str, text: str) -> None:  # noqa: ARG001

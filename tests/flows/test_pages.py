@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from flows import artifacts, events, origin
+from flows.pictures import fitted
 from gzflow.errors import SettingsError
 from gzflow.stages.counts import Counts
 from gzflow.training.config import TrainConfig
+from tests.flows.prefect_server import PrefectServer
+
+MANY_PICTURES = """
+from io import BytesIO
+import numpy as np
+from PIL import Image
+from prefect import flow
+from flows import artifacts
+
+@flow
+def album():
+    buffer = BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (900, 700, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    artifacts.page("album", "Album", None)
+    for number in range(9):
+        artifacts.picture("one", f"Picture {number}", buffer.getvalue())
+    print(len(artifacts._page(artifacts._run()).text()))
+
+album()
+"""
 
 
 @pytest.mark.parametrize(
@@ -68,3 +93,22 @@ def test_a_wrong_threshold_is_refused(given, monkeypatch):
 def test_the_threshold_has_a_default(monkeypatch):
     monkeypatch.delenv(events.THRESHOLD_VARIABLE, raising=False)
     assert events.threshold() == 0.05
+
+
+@pytest.mark.parametrize("most", [400_000, 60_000, 2_000])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_large_picture_is_shown_smaller(mode, most):
+    noise = np.random.default_rng(0).integers(0, 255, (500, 400, 4), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(noise).convert(mode).save(buffer, "PNG")
+    shown = fitted(buffer.getvalue(), most)
+    assert len(shown) <= most
+    with Image.open(BytesIO(shown)) as picture:
+        assert picture.height / picture.width == pytest.approx(500 / 400, rel=0.1)
+    assert fitted(shown, most) is shown
+
+
+@pytest.mark.slow
+def test_a_page_takes_any_number_of_pictures_and_stays_what_prefect_takes(server: PrefectServer):
+    characters = int(server.python(MANY_PICTURES).splitlines()[-1])
+    assert 0.9 * artifacts.PAGE_BYTES < characters < 1.02 * artifacts.PAGE_BYTES

@@ -92,7 +92,7 @@ class PromotionDecision:
                 "n": f"{found.n:,}",
                 "NLL": number(found.second),
                 "NLL before": number(found.first),
-                "gain (95 %)": f"{signed(found.gain.mean)} ({signed(found.gain.lower)} to {signed(found.gain.upper)})"
+                "gain (95 %)": f"{signed(found.gain.mean)} ({signed(found.gain.lower)}, {signed(found.gain.upper)})"
                 if found.n
                 else "–",
                 "90 % holds": percent(found.coverage.second),
@@ -104,8 +104,12 @@ class PromotionDecision:
         ]
 
     def changes(self) -> list[dict[str, str]]:
-        """Agreement, errors of the vote fractions and coverage for people, with their changes since the champion."""
-        return change_rows([row.compared for row in self.rows])
+        """Agreement and errors of the vote fractions for people, and what they and coverage changed by.
+
+        What coverage is now stands in `readable`.
+        """
+        rows = change_rows([row.compared for row in self.rows])
+        return [{name: text for name, text in row.items() if name != "90 % holds"} for row in rows]
 
 
 def decide(

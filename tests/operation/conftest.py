@@ -57,9 +57,10 @@ class Operated:
         return _answer(f"{self.stack.mlflow_url}/api/2.0/mlflow{path}", body)
 
     def mlflow_runs(self) -> tuple[str, list[dict[str, Any]]]:
-        """The survey's experiment and its runs, the latest first."""
+        """The survey's experiment and its runs, the latest first; not the evaluations below them."""
         found = self.mlflow(f"/experiments/get-by-name?experiment_name=gzflow-{SKY}")["experiment"]["experiment_id"]
-        return found, self.mlflow("/runs/search", {"experiment_ids": [found]})["runs"]
+        runs = self.mlflow("/runs/search", {"experiment_ids": [found]})["runs"]
+        return found, [run for run in runs if "mlflow.parentRunId" not in {tag["key"] for tag in run["data"]["tags"]}]
 
 
 def _answer(url: str, body: Any) -> Any:

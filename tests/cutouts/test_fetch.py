@@ -180,29 +180,30 @@ def test_retry_after_is_kept_by_everyone(server, tmp_path: Path, as_date: bool) 
     server.faults = {0: [f"wait 429 {date if as_date else '1'}", "good"]}
     results = fetched(targets(6), spec(server), tmp_path, connections=1, patience=60)
     assert [one.state for one in results] == ["done"] * 6
-    gap = np.diff(server.times)
-    assert gap[0] >= (1.0 if as_date else 0.99)  # a date has whole seconds
-    assert gap[1:].max() < 1
+    # Galaxies are asked about in any order, one at a time: the pause is one gap, whole only if nobody asked within it.
+    *others, pause = sorted(np.diff(server.times))
+    assert pause >= (1.0 if as_date else 0.99)  # a date has whole seconds
+    assert others[-1] < 0.9
 
 
 def test_a_wish_beyond_the_deadline_ends_the_galaxy_and_nobody_asks_meanwhile(server, tmp_path: Path) -> None:
-    server.faults = {0: ["wait 503 3600"]}
+    server.faults = {k: ["wait 503 3600"] for k in range(5)}
     started = time.monotonic()
     results = fetched(targets(5), spec(server), tmp_path, connections=1)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
     assert len(server.times) == 1
     assert [one.state for one in results] == ["to-do"] * 5
-    assert results[0].attempts == 1
-    assert all(isinstance(one.error, RateLimited) and one.attempts == 0 for one in results[1:])
-    assert "asked for a pause" in str(results[1].error)
+    unasked = [one for one in results if one.attempts == 0]
+    assert len(unasked) == 4
+    assert all(isinstance(one.error, RateLimited) and "asked for a pause" in str(one.error) for one in unasked)
 
 
 def test_a_service_that_fails_for_everyone_is_left_alone(server, tmp_path: Path, caplog) -> None:
-    server.faults = {k: ["503"] for k in range(2, 100)}
+    server.faults = {k: ["503"] for k in range(100)}
     with caplog.at_level(logging.WARNING):
         results = fetched(targets(100), spec(server), tmp_path, connections=2, attempts=2, give_up_after=4)
-    assert len(server.times) <= 2 + 2 * (4 + 2)
-    assert [one.state for one in results] == ["done"] * 2 + ["to-do"] * 98
+    assert len(server.times) <= 2 * (4 + 2)
+    assert [one.state for one in results] == ["to-do"] * 100
     last = results[-1]
     assert last.attempts == 0
     assert "fails for everyone" in str(last.error)

@@ -26,7 +26,8 @@ from gzflow.evaluation.bootstrap import Interval, bootstrap_means
 from gzflow.shards.joint import JointSet
 from gzflow.shards.reader import ShardSet
 from gzflow.training.config import FineTuneConfig, TrainConfig
-from gzflow.training.trainer import TrainResult, train
+from gzflow.training.result import TrainResult
+from gzflow.training.trainer import train
 
 SURVEYS = ("gz2", "decals", "hubble")
 NEW = "candels"

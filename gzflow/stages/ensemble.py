@@ -38,8 +38,9 @@ from gzflow.stages.training_run import (
 )
 from gzflow.tracking.run import TrackedRun
 from gzflow.training.description import DESCRIPTION
+from gzflow.training.folder import MODEL
 from gzflow.training.metrics import EpochMetrics
-from gzflow.training.trainer import MODEL, TrainResult, load_result
+from gzflow.training.result import TrainResult, load_result
 
 logger = logging.getLogger(__name__)
 

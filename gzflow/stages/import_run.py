@@ -39,7 +39,8 @@ from gzflow.stages.training_run import (
 from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import TrackedRun
 from gzflow.training.description import DESCRIPTION, read_finished
-from gzflow.training.trainer import MODEL, TrainResult, load_result
+from gzflow.training.folder import MODEL
+from gzflow.training.result import TrainResult, load_result
 from gzflow.tree import joint_name
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
 from gzflow.surveys import load_survey
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.result import load_result
 from gzflow.training.survey_share import survey_shares
-from gzflow.training.trainer import load_result
 
 logger = logging.getLogger(__name__)
 

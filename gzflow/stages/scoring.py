@@ -18,7 +18,7 @@ from gzflow.model.losses import constant_dirichlet
 from gzflow.model.morphology import read_spec
 from gzflow.prediction.predict import Predictor
 from gzflow.shards.reader import ShardSet
-from gzflow.training.trainer import TrainResult
+from gzflow.training.result import TrainResult
 from gzflow.tree import DecisionTree
 
 TEST = "test.npz"

@@ -32,8 +32,8 @@ from gzflow.tracking.run import PARENT_TAG, Lineage, TrackedRun, run_exists, run
 from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.launch import launch
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.result import TrainResult, load_result
 from gzflow.training.survey_share import SurveyShare, survey_shares
-from gzflow.training.trainer import TrainResult, load_result
 from gzflow.tree import DecisionTree
 
 logger = logging.getLogger(__name__)

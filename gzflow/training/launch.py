@@ -19,7 +19,8 @@ from gzflow.errors import TrainingError
 from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
-from gzflow.training.trainer import TrainResult, begin, conclude, train
+from gzflow.training.result import TrainResult, conclude
+from gzflow.training.trainer import begin, train
 from gzflow.training.worker import Job, death
 
 logger = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.data import training_rows
 from gzflow.training.description import DESCRIPTION
+from gzflow.training.folder import MODEL
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.result import TrainResult, constant_nll
 from gzflow.training.support import fit_support
-from gzflow.training.trainer import MODEL, TrainResult, constant_nll
 from gzflow.tree import DecisionTree
 
 
@@ -53,7 +54,7 @@ class SurveyShare:
     def save(self, result: TrainResult, folder: Path) -> None:
         """Write the survey's share of a finished joint training as a finished training of its own, if it is not there.
 
-        `gzflow.training.trainer.load_result` reads it; its best epoch is that of all surveys together.
+        `gzflow.training.result.load_result` reads it; its best epoch is that of all surveys together.
         """
         if (folder / DESCRIPTION).is_file():
             return

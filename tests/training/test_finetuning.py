@@ -32,7 +32,8 @@ from gzflow.training.config import FineTuneConfig, TrainConfig
 from gzflow.training.data import channel_statistics, training_rows
 from gzflow.training.finetuning import Parent
 from gzflow.training.fit import Fit
-from gzflow.training.trainer import TrainResult, train
+from gzflow.training.result import TrainResult
+from gzflow.training.trainer import train
 from gzflow.tree import DecisionTree, Question
 
 MakeSet = Callable[..., ShardSet]

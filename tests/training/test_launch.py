@@ -19,7 +19,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.launch import _run, launch
 from gzflow.training.metrics import EpochMetrics
-from gzflow.training.trainer import TrainResult
+from gzflow.training.result import TrainResult
 from gzflow.training.worker import Job, death
 
 SCRIPT = Path(__file__).with_name("launch_toy.py")

@@ -1,0 +1,73 @@
+"""A training run's folder: whose it is, and what is in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from gzflow.durable import write_json
+from gzflow.errors import TrainingError
+from gzflow.training.description import DESCRIPTION
+from gzflow.training.metrics import EpochMetrics
+from gzflow.training.run import Run
+
+CHECKPOINT = "checkpoint.ckpt"
+MODEL = "model"
+
+
+def claim(folder: Path, run: Run) -> dict[str, Any]:
+    """The folder's description, written if there is none; refused if it is another run's."""
+    shards, config, parent = run.shards, run.config, run.parent
+    path = folder / DESCRIPTION
+    mine: dict[str, Any] = {
+        "fingerprint": run.fingerprint,
+        "shards": {"folder": str(shards.folder), "fingerprint": shards.fingerprint, "survey": shards.survey},
+        "parent": None if parent is None else {"folder": str(parent.folder), "fingerprint": parent.fingerprint},
+        "n_train": len(run.rows),
+        "config": config.model_dump(mode="json"),
+        "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
+        "finished": False,
+    }
+    if not path.is_file():
+        write_json(path, mine)
+        return mine
+    theirs: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if theirs.get("fingerprint") != mine["fingerprint"]:
+        settings = theirs.get("config", {})
+        differences = [
+            f"{key}: {settings.get(key)!r} there, {value!r} now"
+            for key, value in mine["config"].items()
+            if settings.get(key) != value
+        ]
+        if theirs.get("shards", {}).get("fingerprint") != shards.fingerprint:
+            differences.append("the shards are others, or have changed")
+        if (theirs.get("parent") or {}).get("fingerprint") != (mine["parent"] or {}).get("fingerprint"):
+            differences.append("the parent is another model, or none")
+        raise TrainingError(
+            "the folder holds a training run of another kind",
+            where=str(folder),
+            problems=differences,
+            fix="train in a new folder, or pass resume=False to delete that run",
+        )
+    return theirs
+
+
+def clear(folder: Path) -> None:
+    """Forget the run in `folder`."""
+    for name in (CHECKPOINT, DESCRIPTION):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / MODEL).is_dir():
+        shutil.rmtree(folder / MODEL)
+
+
+def finished_epochs(folder: Path) -> list[EpochMetrics]:
+    """All finished epochs: a finished run describes them, an unfinished one has them in its checkpoint."""
+    epochs = json.loads((folder / DESCRIPTION).read_text("utf-8")).get("history")
+    if epochs is None and (folder / CHECKPOINT).is_file():
+        epochs = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu", mmap=True)["history"]
+    return [EpochMetrics(**epoch) for epoch in epochs or ()]

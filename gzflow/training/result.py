@@ -1,0 +1,146 @@
+"""What a training run came to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gzflow.durable import write_json
+from gzflow.errors import TrainingError
+from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
+from gzflow.model.morphology import Morphology
+from gzflow.shards.reader import ShardSet
+from gzflow.training.config import FineTuneConfig, TrainConfig
+from gzflow.training.data import training_rows
+from gzflow.training.description import DESCRIPTION, read_finished
+from gzflow.training.folder import MODEL, finished_epochs
+from gzflow.training.metrics import RunningNLL
+from gzflow.training.support import fit_support
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to.
+
+    Attributes
+    ----------
+    model
+        The best epoch's, in evaluation mode, on the CPU.
+    folder
+        Where it is saved (``model/`` in the run's folder).
+    history
+        One dictionary an epoch, see `EpochMetrics`.
+    best_epoch
+        The epoch with the lowest validation loss.
+    baseline
+        Validation NLL per question of the constant Dirichlet fitted to the training votes: what a model that looks at
+        no image would get. ``"loss"`` is the sum that compares with `EpochMetrics.validation_loss`.
+    config
+        With every "auto" resolved.
+    n_train
+        Galaxies trained on: all, or `TrainConfig.labels` of them.
+    finished
+        False when `stop` ended the run: calling `train` again goes on from there.
+    """
+
+    model: Morphology
+    folder: Path
+    history: list[dict[str, Any]]
+    best_epoch: int
+    baseline: dict[str, float]
+    config: TrainConfig
+    n_train: int
+    finished: bool
+
+
+def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: bool = True) -> TrainResult:
+    """What the run in `folder` came to so far; when it has `finished`, its description says so from now on.
+
+    Raises
+    ------
+    TrainingError
+        No epoch was finished.
+    """
+    history = finished_epochs(folder)
+    if not history:
+        raise TrainingError(
+            "training was stopped before its first epoch was finished",
+            where=str(folder),
+            fix="start it again and give it more time: see TrainConfig.epochs and the size of the shard set",
+        )
+    best = min(history, key=lambda epoch: epoch.validation_loss)
+    rows = training_rows(shards, config.labels, config.seed)
+    baseline = constant_nll(shards, shards.votes("train")[rows])
+    description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+    # From disk: what is returned is what was saved, and it is the best epoch, not the last.
+    model = Morphology.load(folder / MODEL)
+    if finished and not description["finished"]:
+        model.support = fit_support(model, shards, rows)
+        model.save(folder / MODEL)
+        done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
+        write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
+    return TrainResult(
+        model=model,
+        folder=folder / MODEL,
+        history=[epoch.to_dict() for epoch in history],
+        best_epoch=best.epoch,
+        baseline=baseline,
+        config=config,
+        n_train=len(rows),
+        finished=finished,
+    )
+
+
+def load_result(folder: Path) -> TrainResult:
+    """The finished run in `folder`, wherever it was trained: nothing else is asked for.
+
+    Raises
+    ------
+    TrainingError
+        There is none, or it is unfinished, or its description lacks something.
+    """
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text("utf-8"))
+        finished, kind = description["finished"], FineTuneConfig if description.get("parent") else TrainConfig
+        config = kind(**description["config"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            "there is no training run",
+            where=f"{path}: {error}",
+            expected=f"a folder with {DESCRIPTION} and {MODEL}/, as training leaves it",
+            fix="name the folder of the run, not the one above it or the model's",
+        ) from error
+    if not finished:
+        raise TrainingError(
+            f"training is not finished: {len(finished_epochs(folder))} epochs are",
+            where=str(folder),
+            fix="run the command again that began it, then this one",
+        )
+    description = read_finished(folder)
+    return TrainResult(
+        model=Morphology.load(folder / MODEL),
+        folder=folder / MODEL,
+        history=description["history"],
+        best_epoch=description["best_epoch"],
+        baseline=description["baseline"],
+        config=config,
+        n_train=description["n_train"],
+        finished=True,
+    )
+
+
+def constant_nll(shards: ShardSet, train_votes: NDArray[np.int32]) -> dict[str, float]:
+    """Validation NLL per question, and as ``"loss"`` their sum, of the constant Dirichlet of the training votes."""
+    votes = torch.from_numpy(shards.votes("validation"))
+    constant = torch.from_numpy(constant_dirichlet(train_votes, shards.tree))
+    running = RunningNLL(shards.tree, torch.device("cpu"))
+    running.add(dirichlet_multinomial_nll(votes, constant.expand(len(votes), -1), shards.tree), votes)
+    loss, per_question = running.result()
+    return {"loss": loss} | per_question

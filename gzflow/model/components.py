@@ -8,7 +8,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from gzflow.model.head import ConcentrationHead, _mixed, _signed, _splitmix
+from gzflow.model.counter_generator import random_bits
+from gzflow.model.head import ConcentrationHead
 from gzflow.model.spec import RANGE
 from gzflow.tree import DecisionTree
 
@@ -106,9 +107,8 @@ class ComponentHead(ConcentrationHead):
 
 def _places(keys: Tensor, seed: int, n_samples: int, n_questions: int) -> Tensor:
     """(n, n_samples, n_questions) places in [0, 1): evenly spaced over the samples, in another order a question."""
-    stream = _mixed(keys ^ _signed(_splitmix(~seed)))
-    counter = torch.arange((n_samples + 1) * n_questions, device=keys.device)
-    bits = _mixed(stream.unsqueeze(1) + counter * _signed(0x9E3779B97F4A7C15)).view(len(keys), -1, n_questions)
+    # Another seed than that of the dropout masks, which these must not follow.
+    bits = random_bits(keys, ~seed, (n_samples + 1) * n_questions).view(len(keys), -1, n_questions)
     # 24 bits are what a float32 holds.
     start = ((bits[:, :1] >> 40) & 0xFFFFFF).float() / 2**24
     return (bits[:, 1:].argsort(1).float() + start) / n_samples

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from gzflow.errors import ModelError
+from gzflow.model.counter_generator import random_bits
 from gzflow.model.spec import RANGE, Likelihood
 from gzflow.tree import DecisionTree, head_outputs
 
@@ -160,32 +161,9 @@ def galaxy_keys(ids: Iterable[str]) -> NDArray[np.int64]:
 
 
 def _kept(keys: Tensor, seed: int, n_samples: int, dim: int, threshold: int) -> Tensor:
-    """(n, n_samples, dim) booleans, true with probability 1 - threshold / 65536, from a counter-based generator."""
+    """(n, n_samples, dim) booleans, true with probability 1 - threshold / 65536, the same wherever a key is met."""
     words = -(-dim // _LANES)
-    stream = _mixed(keys ^ _signed(_splitmix(seed)))
-    counter = torch.arange(n_samples * words, device=keys.device)
-    bits = _mixed(stream.unsqueeze(1) + counter * _signed(0x9E3779B97F4A7C15))
+    bits = random_bits(keys, seed, n_samples * words)
     # 16-bit lanes as signed numbers run from -32768, so the threshold moves along.
     lanes = bits.view(torch.int16).view(len(keys), n_samples, words * _LANES)
     return lanes[..., :dim] >= threshold - 32768
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014) on int64 tensors, in place on a copy."""
-    x = x ^ ((x >> 30) & ((1 << 34) - 1))
-    x *= _signed(0xBF58476D1CE4E5B9)
-    x ^= (x >> 27) & ((1 << 37) - 1)
-    x *= _signed(0x94D049BB133111EB)
-    x ^= (x >> 31) & ((1 << 33) - 1)
-    return x
-
-
-def _splitmix(seed: int) -> int:
-    x = (seed + 0x9E3779B97F4A7C15) % 2**64
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
-    return x ^ (x >> 31)
-
-
-def _signed(x: int) -> int:
-    return x - 2**64 if x >= 2**63 else x

@@ -10,6 +10,7 @@ import pyarrow as pa
 from astropy.io import fits
 
 from gzflow.errors import ExportError
+from gzflow.export.contents import Columns, Contents, native
 from gzflow.export.records import RecordColumn, dtype_of, records
 
 _FORMATS = {">f8": "D", ">f4": "E", ">i8": "K", ">i4": "J", "S1": "L"}
@@ -70,6 +71,18 @@ def write_fits(
         stream.write(_header(columns, provenance, n, name).tostring().encode("ascii"))
         written = sum(stream.write(records(table, columns).data) for table in tables)
         stream.write(bytes(-written % BLOCK))
+
+
+def fits_contents(path: Path) -> Contents:
+    """A FITS file's first table."""
+    header = fits.getheader(path, 1)
+    facts = {name: str(header[keyword]) for name, keyword in KEYWORDS.items() if keyword in header}
+
+    def read(names: Sequence[str]) -> Columns:
+        with fits.open(path, memmap=True) as hdus:
+            return {name: native(hdus[1].data[name]) for name in names}
+
+    return Contents(tuple(header[f"TTYPE{i}"] for i in range(1, header["TFIELDS"] + 1)), facts, read)
 
 
 def _header(columns: Sequence[RecordColumn], provenance: Mapping[str, str], n: int, name: str) -> fits.Header:

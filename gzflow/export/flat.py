@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +11,11 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from gzflow.dictionary import Meaning
+from gzflow.export.contents import Columns, Contents
 
 _DATATYPES = {pa.float64(): "double", pa.float32(): "float", pa.int64(): "long", pa.int32(): "int"}
+_FACT = "gzflow:"
+"""Begins the names of provenance."""
 
 
 def write_csv(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], *, compressed: bool) -> None:
@@ -29,15 +32,35 @@ def write_csv(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], *, comp
             writer.write_table(pa.table([_written(column) for column in table.columns], schema=texts))
 
 
-def csv_metadata(file_name: str, schema: pa.Schema, provenance: Mapping[str, str]) -> bytes:
-    """Metadata of a CSV file as W3C's "Metadata Vocabulary for Tabular Data" has it, in JSON.
+def csv_metadata_path(file: Path) -> Path:
+    """Where readers of the W3C's vocabulary look for what describes a CSV file."""
+    return file.with_name(f"{file.name}-metadata.json")
 
-    Its place is ``{file}-metadata.json``, where readers look for it.
-    """
+
+def csv_contents(path: Path) -> Contents:
+    """A CSV file's table; without the file that describes it, it has no facts."""
+    beside = csv_metadata_path(path)
+    if not beside.is_file():
+        return Contents((), {}, lambda _: {})
+    about = json.loads(beside.read_text("utf-8"))
+    facts = {key.removeprefix(_FACT): value for key, value in about.items() if key.startswith(_FACT)}
+    known = {datatype: kind for kind, datatype in _DATATYPES.items()} | {"boolean": pa.bool_()}
+    types = {column["titles"]: known.get(column["datatype"], pa.string()) for column in about["tableSchema"]["columns"]}
+
+    def read(names: Sequence[str]) -> Columns:
+        wanted = csv.ConvertOptions(include_columns=list(names), column_types=types)
+        table = csv.read_csv(path, convert_options=wanted)
+        return {name: table.column(name).to_numpy() for name in names}
+
+    return Contents(tuple(types), facts, read)
+
+
+def csv_metadata(file_name: str, schema: pa.Schema, provenance: Mapping[str, str]) -> bytes:
+    """Metadata of a CSV file as W3C's "Metadata Vocabulary for Tabular Data" has it, in JSON."""
     columns = [_description(field) for field in schema]
     about = {"@context": "http://www.w3.org/ns/csvw", "url": file_name}
     about |= {"dc:title": provenance["title"]} if provenance.get("title") else {}
-    about |= {f"gzflow:{key}": value for key, value in provenance.items()}
+    about |= {f"{_FACT}{key}": value for key, value in provenance.items()}
     value = about | {"tableSchema": {"columns": columns, "primaryKey": "id_str"}}
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gzflow.export.contents import Columns, Contents
 from gzflow.export.records import RecordColumn
 from gzflow.export.votable import xml_around_data
 
@@ -33,3 +34,16 @@ def write_parquet(
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.replace_schema_metadata(schema.metadata))
+
+
+def parquet_contents(path: Path) -> Contents:
+    """A Parquet file's table."""
+    schema = pq.read_schema(path)
+    facts = {key.decode(): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
+
+    def read(names: Sequence[str]) -> Columns:
+        # Opened as one file: a folder named like "key=value" would else become a column.
+        table = pq.ParquetFile(path).read(columns=list(names))
+        return {name: table.column(name).to_numpy() for name in names}
+
+    return Contents(tuple(schema.names), facts, read)

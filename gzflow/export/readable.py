@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from gzflow.dictionary import TREE
 from gzflow.errors import ExportError
-from gzflow.export.fits import KEYWORDS
+from gzflow.export.contents import Columns, Contents
+from gzflow.export.fits import fits_contents
+from gzflow.export.flat import csv_contents
+from gzflow.export.hdf5 import hdf5_contents
+from gzflow.export.parquet import parquet_contents
 from gzflow.export.source import PredictedCatalogue
+from gzflow.export.votable import votable_contents
 from gzflow.shards.header import MANIFEST
 from gzflow.tree import DecisionTree
 
-READABLE = (".parquet", ".fits")
+READERS: Mapping[str, Callable[[Path], Contents]] = {
+    ".parquet": parquet_contents,
+    ".fits": fits_contents,
+    ".fit": fits_contents,
+    ".vot": votable_contents,
+    ".votable": votable_contents,
+    ".xml": votable_contents,
+    ".csv": csv_contents,
+    ".csv.gz": csv_contents,
+    ".hdf5": hdf5_contents,
+    ".h5": hdf5_contents,
+}
+"""By the end of a file's name; the quickest stand first."""
 
 
 @dataclass(frozen=True)
 class ReadableCatalogue:
-    """A finished prediction run, or a Parquet or FITS file that was exported from one.
+    """A finished prediction run, or a file that was exported from one.
 
     Attributes
     ----------
@@ -37,13 +52,15 @@ class ReadableCatalogue:
         Names of the columns.
     provenance
         Where the catalogue comes from, by the words of its metadata.
+    read
+        Gives (n,) values of some columns; the rows are in the catalogue's order.
     """
 
     place: Path
     columns: tuple[str, ...]
     provenance: Mapping[str, str]
     tree: DecisionTree
-    _files: tuple[tuple[Path, str | None], ...]
+    read: Callable[[Sequence[str]], Columns]
 
     @classmethod
     def open(cls, place: Path) -> ReadableCatalogue:
@@ -56,52 +73,34 @@ class ReadableCatalogue:
         """
         if place.is_dir():
             run = PredictedCatalogue.open(place)
-            return cls(place, tuple(run.schema.names), run.provenance, run.tree, run.parts)
-        names: Sequence[str] = ()
-        facts: dict[str, str] = {}
-        if place.suffix == ".parquet" and place.is_file():
-            schema = pq.read_schema(place)
-            names = schema.names
-            facts = {key.decode(): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
-        elif place.suffix == ".fits" and place.is_file():
-            header = fits.getheader(place, 1)
-            names = [header[f"TTYPE{i}"] for i in range(1, header["TFIELDS"] + 1)]
-            facts = {name: str(header[keyword]) for name, keyword in KEYWORDS.items() if keyword in header}
-        if TREE.decode() not in facts:
+            return cls(place, tuple(run.schema.names), run.provenance, run.tree, lambda names: _run_columns(run, names))
+        reader = next((reader for suffix, reader in READERS.items() if place.name.lower().endswith(suffix)), None)
+        found = reader(place) if reader is not None and place.is_file() else None
+        if found is None or TREE.decode() not in found.facts:
             raise ExportError(
                 "this is no catalogue that can be read back",
                 where=str(place),
                 expected=f"a prediction run's folder with {MANIFEST}, or a file of `gzflow export` that ends in"
-                f" {' or '.join(READABLE)}",
-                fix="name one of these; other formats can be exported again from their run",
+                f" {', '.join(READERS)}; a CSV file with its -metadata.json beside it",
+                fix="name one of these, or export the run again",
             )
+        facts = dict(found.facts)
         tree = DecisionTree.from_dict(json.loads(facts.pop(TREE.decode()))).parted
-        return cls(place, tuple(names), facts, tree, ((place, None),))
+        return cls(place, found.names, facts, tree, found.read)
 
     @cached_property
     def ids(self) -> NDArray[np.object_]:
         """(n,) texts."""
         return self.read(["id_str"])["id_str"]
 
-    def read(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """(n,) values of some columns; the rows are in the catalogue's order."""
-        if self.place.suffix == ".fits":
-            with fits.open(self.place, memmap=True) as hdus:
-                return {name: _native(hdus[1].data[name]) for name in names}
-        table = pa.concat_tables(self._part(path, split, names) for path, split in self._files)
-        return {name: table.column(name).to_numpy() for name in names}
 
-    @staticmethod
-    def _part(path: Path, split: str | None, names: Sequence[str]) -> pa.Table:
+def _run_columns(run: PredictedCatalogue, names: Sequence[str]) -> Columns:
+    parts = []
+    for path, split in run.parts:
         # Opened as one file: a folder named like "key=value" would else become a column.
-        stored = [name for name in names if split is None or name != "split"]
-        table = pq.ParquetFile(path).read(columns=stored)
-        if len(stored) < len(names):
+        table = pq.ParquetFile(path).read(columns=[name for name in names if name != "split"])
+        if "split" in names:
             table = table.append_column("split", pa.repeat(split, len(table)))
-        return table.replace_schema_metadata(None)
-
-
-def _native(values: NDArray[Any]) -> NDArray[Any]:
-    """A copy in the machine's byte order, which FITS has not; texts as objects."""
-    plain = np.asarray(values)
-    return plain.astype(object if plain.dtype.kind in "SU" else plain.dtype.newbyteorder("="))
+        parts.append(table.replace_schema_metadata(None))
+    table = pa.concat_tables(parts)
+    return {name: table.column(name).to_numpy() for name in names}

@@ -21,7 +21,7 @@ from gzflow.errors import ExportError
 from gzflow.evaluation.changes import EVERYTHING, Estimates, Moves, QuestionChange, SliceChange, moves, slice_changes
 from gzflow.evaluation.figures import changes_figure, figure_png
 from gzflow.evaluation.slices import Slice, slices_of
-from gzflow.export.readable import READABLE, ReadableCatalogue
+from gzflow.export.readable import READERS, ReadableCatalogue
 from gzflow.settings import Settings
 from gzflow.stages.carried import carried_columns
 from gzflow.stages.export import find_run
@@ -54,8 +54,8 @@ class DiffOptions:
     Attributes
     ----------
     first, second
-        A prediction run's folder, a release's folder, an exported Parquet or FITS file, ``SURVEY/RUN`` (a run's name
-        or its first characters), or ``SURVEY`` for its latest run.
+        A prediction run's folder, a release's folder, a file of `gzflow export` in any format, ``SURVEY/RUN`` (a run's
+        name or its first characters), or ``SURVEY`` for its latest run.
     asked
         A question counts for a galaxy of which one catalogue or the other expects at least this share of volunteers to
         be asked it.
@@ -180,8 +180,8 @@ def _open(reference: str, settings: Settings) -> ReadableCatalogue:
     place = Path(reference)
     if (place / PROVENANCE).is_file():
         files = json.loads((place / PROVENANCE).read_text("utf-8"))["catalogue"]
-        readable = [name for name in files if name.endswith(READABLE)]
-        return ReadableCatalogue.open(place / readable[0] if readable else place / files[0])
+        quickest = min(files, key=lambda name: [name.endswith(suffix) for suffix in READERS].index(True))
+        return ReadableCatalogue.open(place / quickest)
     if place.exists():
         return ReadableCatalogue.open(place)
     survey, _, run = reference.partition("/")

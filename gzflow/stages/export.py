@@ -16,7 +16,7 @@ from gzflow import __version__
 from gzflow.durable import replacing, write_bytes
 from gzflow.errors import ExportError, TrackingError
 from gzflow.export.fits import write_fits
-from gzflow.export.flat import csv_metadata, write_csv
+from gzflow.export.flat import csv_metadata, csv_metadata_path, write_csv
 from gzflow.export.hdf5 import write_hdf5
 from gzflow.export.parquet import write_parquet
 from gzflow.export.records import record_columns
@@ -217,7 +217,7 @@ def _write(
     name = provenance["survey"]
     if kind == "csv":
         # First what describes it: a table never stands without.
-        write_bytes(file.with_name(f"{file.name}-metadata.json"), csv_metadata(file.name, schema, provenance))
+        write_bytes(csv_metadata_path(file), csv_metadata(file.name, schema, provenance))
         write_csv(temporary, schema, tables, compressed=file.suffix == ".gz")
         return
     if kind == "hdf5":

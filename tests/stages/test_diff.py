@@ -11,6 +11,7 @@ import pytest
 from gzflow import load_survey
 from gzflow.durable import write_json
 from gzflow.errors import ExportError
+from gzflow.evaluation.changes import QuestionChange
 from gzflow.prediction.export import part_table, write_part
 from gzflow.prediction.predict import PredictionPart
 from gzflow.settings import Settings
@@ -30,7 +31,8 @@ def run_of(folder: Path, ids: list[str], alpha: np.ndarray, tree: DecisionTree =
         n = len(ids[rows])
         part = PredictionPart(ids[rows], np.arange(n, dtype=float), np.zeros(n), alpha[rows])
         name = f"part-{split}-00000.parquet"
-        write_part(folder / name, part_table(part, tree, {"survey": "decals", "split": split, "seed": 42, **facts}))
+        metadata = {"survey": "decals", "split": split, "seed": 42, **facts}
+        write_part(folder / name, part_table(part, tree, metadata, keep_concentrations=True))
         entries.append({"file": name, "n": n, "split": split})
     write_json(folder / "manifest.json", {"entries": entries})
     return folder
@@ -84,7 +86,7 @@ def test_what_changed_is_counted_and_every_galaxy_accounted_for(runs, tmp_path: 
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "fits"])
+@pytest.mark.parametrize("suffix", ["parquet", "fits", "vot", "csv", "csv.gz", "hdf5"])
 def test_an_exported_file_stands_for_its_run(runs, tmp_path: Path, suffix: str) -> None:
     settings, first, second = runs
     file = tmp_path / f"one.{suffix}"
@@ -95,6 +97,12 @@ def test_an_exported_file_stands_for_its_run(runs, tmp_path: Path, suffix: str) 
     assert pl.read_csv(rows).filter(pl.col("what") == "changed").height == 2 * MOVED
     alike = diff(DiffOptions(str(file), str(first)), settings)
     assert not any(entry.n_changed for entry in alike.questions)
+    assert max(entry.distance for entry in alike.questions if entry.n) < 1e-6
+    assert [entry.n for entry in alike.questions] == [entry.n for entry in found_again(first, settings)]
+
+
+def found_again(run: Path, settings: Settings) -> tuple[QuestionChange, ...]:
+    return diff(DiffOptions(str(run), str(run)), settings).questions
 
 
 def test_a_catalogue_does_not_differ_from_itself(runs) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from flows.cli_options import PixelsOption, SamplesOption, SeedOption, SurveyArgument, next_step
 from flows.console import out, show_logs
+from flows.tables import by_column, show
 from gzflow.settings import Settings
 from gzflow.surveys import load_survey
 
@@ -49,14 +49,7 @@ def evaluate(
         ),
         Settings.load(),
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in summary.questions[0]:
-        table.add_column(
-            "\n".join(column.rsplit(" ", 1)), justify="left" if column == "question" else "right", overflow="fold"
-        )
-    for row in summary.questions:
-        table.add_row(*row.values())
-    out.print(table, soft_wrap=False)
+    show(by_column(summary.questions))
     out.print(summary.sample, markup=False)
     out.print(summary.sentence(), markup=False)
     out.print(f"page {summary.report}", markup=False)

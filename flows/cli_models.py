@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from flows.cli_options import SurveyArgument, next_step, start
 from flows.console import out, show_logs
+from flows.tables import by_column, plain, show
 from gzflow.settings import Settings
 from gzflow.surveys import load_survey
 
@@ -36,7 +36,7 @@ def models(survey: SurveyArgument) -> None:
     if not versions:
         out.print(f"no model of {name} is registered yet; `gzflow train {survey}` makes the first", markup=False)
         return
-    table = _table("version", "alias", "made (UTC)", "test NLL", "skill", "90 % holds", "galaxies", "run", "parent")
+    table = plain("version", "alias", "made (UTC)", "test NLL", "skill", "90 % holds", "galaxies", "run", "parent")
     for row in versions:
         scores = row.scores
         table.add_row(
@@ -50,21 +50,21 @@ def models(survey: SurveyArgument) -> None:
             (row.run_id or "gone")[:8],
             (row.parent or "–").removeprefix("models:/gzflow-"),
         )
-    _show(table)
+    show(table)
     if history:
         out.print()
-        decisions = _table("decided (UTC)", "version", "champion", "outcome", "why", numeric=False)
+        decisions = plain("decided (UTC)", "version", "champion", "outcome", "why", numbers=slice(0))
         for decision in history[-DECISIONS:]:
             when = decision.at[:16].replace("T", " ")
             why = decision.reasons[0] if decision.reasons else ""
             decisions.add_row(when, decision.version, decision.champion or "–", decision.outcome, why)
-        _show(decisions)
+        show(decisions)
 
 
 def compare(
     first: RunArgument,
     second: RunArgument,
-    picture: Annotated[Path | None, typer.Option(help="Write what the second gains as a PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw what the second gains: .png, .jpg, .svg or .pdf.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show what is equal too.")] = False,
 ) -> None:
     """Two runs side by side: what went in differently, what came out, and which is better where both were tested."""
@@ -91,9 +91,9 @@ def promote(
     show_logs()
     summary = flow(survey=survey, challenger=challenger, force=force)
     if summary.decision is not None and summary.decision.rows:
-        _show(_rows(summary.decision.readable()))
+        show(by_column(summary.decision.readable()))
         out.print()
-        _show(_rows(summary.decision.changes()))
+        show(by_column(summary.decision.changes()))
         out.print("changes in points, MAE in vote fractions; 95 % paired bootstrap intervals")
         out.print(summary.accounting())
     _print_outcome(summary, survey)
@@ -127,21 +127,21 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
     for letter, run in (("A", found.first), ("B", found.second)):
         made = f"  {', '.join(run.versions)}" if run.versions else ""
         letters.add_row(f"[bold]{letter}[/]", run.name, run.id[:8], f"{run.started:%Y-%m-%d %H:%M}", run.status + made)
-    _show(letters)
+    show(letters)
     out.print()
     if found.differences:
-        table = _table("", "", "A", "B", numeric=False)
+        table = plain("", "", "A", "B", numbers=slice(0))
         kind = ""
         for entry in found.differences:
             table.add_row(
                 "" if entry.kind == kind else entry.kind, entry.name, *map(_text, (entry.first, entry.second))
             )
             kind = entry.kind
-        _show(table)
+        show(table)
     else:
         out.print("parameters, data, code and parent are the same")
     out.print()
-    table = _table("metric", "A", "B", "B − A")
+    table = plain("metric", "A", "B", "B − A")
     for pair in found.metrics:
         if every or not pair.same:
             change = "–"
@@ -149,7 +149,7 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
                 change = f"{pair.second - pair.first:+.4g}".replace("-", "−")
             table.add_row(pair.name, _short(pair.first), _short(pair.second), change)
     if table.row_count:
-        _show(table)
+        show(table)
     else:
         out.print("all metrics are the same")
     out.print()
@@ -170,38 +170,12 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
             for gain in found.gains
             if gain.n or every
         ]
-        _show(_rows(rows))
+        show(by_column(rows))
         out.print()
-        _show(_rows(change_rows([gain for gain in found.gains if gain.n or every])))
+        show(by_column(change_rows([gain for gain in found.gains if gain.n or every])))
         out.print("of B, and B − A: in points, MAE in vote fractions; 95 % paired bootstrap intervals")
     for note in found.notes:
         out.print(note, markup=False)
-
-
-def _rows(rows: Sequence[Mapping[str, str]]) -> Table:
-    """A table as wide as its values: longer headers stand in two lines."""
-    widths = {column: max(len(row[column]) for row in rows) for column in rows[0]}
-    table = _table(
-        *("\n".join(column.rsplit(" ", 1)) if len(column) > width else column for column, width in widths.items())
-    )
-    for column, width in zip(table.columns, widths.values(), strict=True):
-        column.min_width = width
-    for row in rows:
-        table.add_row(*row.values())
-    return table
-
-
-def _table(*columns: str, numeric: bool = True) -> Table:
-    """A plain table; with `numeric`, all but the first column are set to the right."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if numeric and i else "left", overflow="fold")
-    return table
-
-
-def _show(table: Table) -> None:
-    # A table that is wider than the terminal, or than the 80 columns that a pipe counts as, loses no column.
-    out.print(table, soft_wrap=False, crop=False)
 
 
 def _text(value: str | None) -> str:

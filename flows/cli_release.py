@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.cli_options import AskedOption, RunOption, VolunteersOption
 from flows.console import err, out
+from flows.tables import plain, show
 from gzflow.errors import SettingsError
 from gzflow.settings import Settings
 
@@ -32,9 +33,7 @@ class CatalogueFormat(StrEnum):
 
 CatalogueArgument = Annotated[
     str,
-    typer.Argument(
-        help="Folder of a prediction run or a release, an exported Parquet or FITS file, SURVEY/RUN, SURVEY."
-    ),
+    typer.Argument(help="Folder of a prediction run or a release, a file of `gzflow export`, SURVEY/RUN, SURVEY."),
 ]
 
 
@@ -48,7 +47,7 @@ def diff(
         list[str] | None, typer.Option(help="Column to slice by; repeatable. Empty: the split and all carried columns.")
     ] = None,
     rows: Annotated[Path | None, typer.Option(help="Write each answer that changed, as .parquet or .csv.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write the changes by question and slice as a PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the changes by question and slice: .png, .jpg, .svg, .pdf.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show each question in each slice.")] = False,
 ) -> None:
     """Which answers changed from one catalogue to another, beyond their intervals, in all and by slice."""
@@ -132,12 +131,14 @@ def _print_diff(found: CatalogueDiff, asked: float, *, every: bool) -> None:
     for note in found.notes:
         out.print(note, markup=False)
     if found.facts:
-        facts = _table("", "first", "second", numeric=False)
+        facts = plain("", "first", "second", numbers=slice(0))
         for row in found.facts:
             facts.add_row(*row)
         out.print()
-        out.print(facts, soft_wrap=False)
-    table = _table("question", "galaxies", "changed", "", "other\nfirst", "moved\nby", "most often")
+        show(facts)
+    table = plain(
+        "question", "galaxies", "changed", "", "other\nfirst", "moved\nby", "most often", numbers=slice(1, -1)
+    )
     table.columns[0].min_width = max(len(entry.question) for entry in found.questions)
     for entry in found.questions:
         share = f"{100 * entry.n_changed / entry.n:.1f} %" if entry.n else "–"
@@ -146,7 +147,7 @@ def _print_diff(found: CatalogueDiff, asked: float, *, every: bool) -> None:
             entry.question, f"{entry.n:,}", f"{entry.n_changed:,}", share, first, distance, entry.commonest or "–"
         )
     out.print()
-    out.print(table, soft_wrap=False)
+    show(table)
     if withheld := {entry.question: entry.withheld for entry in found.questions if entry.withheld}:
         told = ", ".join(f"{name} ({n:,} galaxies)" for name, n in withheld.items())
         out.print(f"without intervals in one of them, so not compared: {told}", markup=False)
@@ -156,21 +157,14 @@ def _print_diff(found: CatalogueDiff, asked: float, *, every: bool) -> None:
         markup=False,
     )
     out.print()
-    out.print(_slices(found.slices, every=every), soft_wrap=False)
+    show(_slices(found.slices, every=every))
 
 
 def _slices(changes: tuple[SliceChange, ...], *, every: bool) -> Table:
-    table = _table("by", "slice", "galaxies", "changed", "", "question", numeric=False)
+    table = plain("by", "slice", "galaxies", "changed", "", "question", numbers=slice(0))
     for entry in changes if every else changes[: sum(one.question == changes[0].question for one in changes)]:
         table.add_row(
             entry.variable, entry.label, f"{entry.n:,}", f"{entry.n_changed:,}", f"{100 * entry.share:.1f} %",
             entry.question,
         )  # fmt: skip
-    return table
-
-
-def _table(*columns: str, numeric: bool = True) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if numeric and 0 < i < len(columns) - 1 else "left", overflow="fold")
     return table

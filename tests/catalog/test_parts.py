@@ -50,7 +50,7 @@ def same(one: CatalogTable, other: CatalogTable) -> bool:
     step=st.integers(1, 5),
     name=st.sampled_from(["catalog.csv", "catalog.parquet"]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=15)
 def test_parts_of_any_size_make_the_same_catalog(
     survey: Make, row: Row, table: Table, rows: list[tuple[str | None, ...]], step: int, name: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_numbers_and_text_of_different_parts_are_not_compared(survey: Make, row:
 
 
 @given(first=st.integers(0, 30), second=st.integers(0, 30), step=st.integers(6, 31))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=8)
 def test_an_id_that_stands_in_two_parts_is_found(
     survey: Make, row: Row, table: Table, first: int, second: int, step: int
 ) -> None:

@@ -323,7 +323,7 @@ def test_images_are_named_by_a_mapping(survey: Make, row: Row, table: Table, tmp
         max_size=12,
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 def test_every_row_is_in_exactly_one_place(
     survey: Make, row: Row, table: Table, rows: list[tuple[str | None, str | None, str]]
 ) -> None:

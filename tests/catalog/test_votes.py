@@ -38,7 +38,7 @@ def test_counts_are_read_as_they_are(survey: Make) -> None:
 
 
 @given(st.lists(st.integers(0, 200), min_size=5, max_size=5))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 def test_fractions_of_three_decimals_give_the_counts_back(survey: Make, counts: list[int]) -> None:
     disk, bar = sum(counts[:2]), sum(counts[2:])
     shares = [round(c / disk, 3) if disk else None for c in counts[:2]]

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
@@ -42,7 +44,7 @@ class CutoutServer:
     """The three cutout services' answers on loopback.
 
     `faults` maps a galaxy's ra (whole degrees) to what its successive requests get, the last one for ever; everything
-    else gets a good image.
+    else gets a good image. The first `down_for` requests of all get a 503.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class CutoutServer:
         self.most_at_once = 0
         self.delay = 0.0
         self.clients: set[tuple[str, int]] = set()
-        self.down_until = 0.0
+        self.down_for = 0
         self._now = 0
         self._lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -77,7 +79,7 @@ class CutoutServer:
             planned = self.faults.get(ra, ["good"])
             same = sum(entry == path for entry in self.seen[ra])
             self.seen[ra].append(path)
-            if time.monotonic() < self.down_until:
+            if len(self.times) <= self.down_for:
                 return "503"
         return planned[min(same, len(planned) - 1)]
 
@@ -131,6 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(int(fault), b"trouble")
         elif fault.startswith("wait "):
             _, status, seconds = fault.split(maxsplit=2)
+            if seconds.endswith(" from now"):
+                later = datetime.now(UTC) + timedelta(seconds=float(seconds.removesuffix(" from now")))
+                seconds = format_datetime(later, usegmt=True)
             self._send(int(status), b"slow down", headers={"Retry-After": seconds})
         else:
             self._break(fault, good, kind)
@@ -149,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "cut":
             self.wfile.write(good[: len(good) // 2])
         elif fault == "drip":
-            for at in range(40):
+            for at in range(len(good)):  # for longer than anybody listens
                 self.wfile.write(good[at : at + 1])
                 self.wfile.flush()
                 time.sleep(0.05)

@@ -42,10 +42,11 @@ def all_of(exchange: Exchange, wanted: list[Target], asked: CutoutSpec, folder: 
 def test_chunks_in_threads_share_connections_and_the_rate(server, tmp_path: Path, exchange: Exchange) -> None:
     asked = spec(server.url, rate=60, connections=3)
     server.delay = 0.02
+    started = time.monotonic()
     with ThreadPoolExecutor(2) as threads:
         chunks = list(threads.map(lambda start: all_of(exchange, targets(start, 30), asked, tmp_path), (0, 30)))
     assert [one.state for chunk in chunks for one in chunk] == ["done"] * 60
-    assert server.times[-1] - server.times[0] >= 0.8 * 59 / 60
+    assert server.times[-1] - started >= 0.8 * 59 / 60
     assert server.most_at_once <= 3
     assert len(server.clients) <= 3, "a chunk opened connections of its own"
 
@@ -60,11 +61,11 @@ def test_every_file_is_there_when_its_batch_arrives(server, tmp_path: Path, exch
 
 
 def test_leaving_early_stops_what_is_on_its_way(server, tmp_path: Path, exchange: Exchange) -> None:
-    with closing(exchange.fetch(targets(0, 300), spec(server.url, rate=50), tmp_path)) as batches:
+    with closing(exchange.fetch(targets(0, 300), spec(server.url, rate=50, connections=2), tmp_path)) as batches:
         next(batches)
     asked = len(server.times)
-    time.sleep(0.3)
-    assert len(server.times) <= asked + 1
+    time.sleep(0.5)  # for 25 more
+    assert len(server.times) <= asked + 2, "more than what was on its way"
     assert len(all_of(exchange, targets(0, 5), spec(server.url), tmp_path)) == 5
 
 
@@ -86,8 +87,8 @@ def test_what_one_chunk_learnt_of_a_dead_host_is_known_to_the_next(server, tmp_p
 
 def test_a_host_that_comes_back_costs_no_galaxy_its_attempts(tmp_path: Path, server, caplog) -> None:
     """The service fails for all for a while: one request a pause, and in the end every galaxy has its image."""
-    server.down_until = time.monotonic() + 3.0
-    quick = Exchange(first_pause_s=0.5)
+    server.down_for = 21
+    quick = Exchange(first_pause_s=0.2)
     asked = spec(server.url, attempts=4, connections=4, patience=60)
     with caplog.at_level(logging.WARNING):
         try:
@@ -95,8 +96,7 @@ def test_a_host_that_comes_back_costs_no_galaxy_its_attempts(tmp_path: Path, ser
         finally:
             quick.close()
     assert [one.state for one in results] == ["done"] * 60
-    failed = len(server.times) - 60
-    assert failed <= 16 + 4 + 6
+    assert len(server.times) == 21 + 60  # 16 in a row, at most 3 more on their way, then one at a time
     assert "pausing; one request tries again" in caplog.text
     assert "answers again" in caplog.text
 

@@ -34,7 +34,7 @@ async def fetched(answer: str, folder: Path) -> Fetched:
     async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         spec = CutoutSpec(
-            service="legacysurvey", url=url, pixels=64, pixscale=0.3, rate=1e4, attempts=2, deadline=10, patience=0
+            service="legacysurvey", url=url, pixels=64, pixscale=0.3, rate=1e4, attempts=2, deadline=100, patience=0
         )
         (one,) = await fetch_cutouts([Target("g", 10.0, 10.0, 0.3)], spec, folder, backoff_s=0.001)
         return one

@@ -105,7 +105,7 @@ def test_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(*(limiter.acquire() for _ in range(41)))
         return asyncio.get_running_loop().time() - started
 
-    assert 0.19 <= asyncio.run(main()) < 2
+    assert 0.19 <= asyncio.run(main()) < 20
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (1, 0)])

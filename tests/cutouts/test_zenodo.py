@@ -245,14 +245,14 @@ def _acquire(url: str, folder: Path) -> None:
 
 
 def test_kill_9_in_the_middle_and_run_again(services: LoopbackServices, tmp_path: Path) -> None:
-    services.faults = (Fault("drip", attempts=2, path="content", seconds=2.0),)
+    services.faults = (Fault("drip", attempts=2, path="content", seconds=8.0),)
     context = multiprocessing.get_context("spawn")
     part, sizes = tmp_path / ".part 1.zip.part", [0]
     for _ in range(2):
         victim = context.Process(target=_acquire, args=(services.url, tmp_path))
         victim.start()
-        deadline = time.monotonic() + 60
-        while (not part.exists() or part.stat().st_size <= sizes[-1] + 200_000) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 200
+        while (not part.exists() or part.stat().st_size <= sizes[-1] + 100_000) and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(victim.pid or 0, signal.SIGKILL)
         victim.join()

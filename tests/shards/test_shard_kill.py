@@ -63,7 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def finish(folder: Path) -> int:
     """Write to the end; returns how many shards were still to be written."""
-    written, _ = start(folder).communicate(timeout=60)
+    written, _ = start(folder).communicate(timeout=200)
     return written.count("wrote")
 
 
@@ -72,7 +72,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, byt
     folder = tmp_path_factory.mktemp("undisturbed") / "set"
     process = start(folder)
     began = time.monotonic()
-    written, _ = process.communicate(timeout=60)
+    written, _ = process.communicate(timeout=200)
     assert written.count("wrote") == 21
     assert process.returncode == 0
     return contents(folder), time.monotonic() - began
@@ -86,7 +86,7 @@ def test_killed_and_run_again(tmp_path: Path, undisturbed: tuple[dict[str, bytes
         process = start(folder)
         time.sleep(instant.uniform(0, 0.8 * duration))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
         for path in folder.glob("*.h5"):
             ShardReader(path).verify()
             assert path.read_bytes() == expected[path.name]

@@ -30,7 +30,7 @@ IDS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     ids=IDS,
     pixels=st.sampled_from([16, 17, 33]),
@@ -212,7 +212,7 @@ def test_damage_is_found(tmp_path: Path, make_header: MakeHeader, make_galaxies:
         ShardReader(path).images([0])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), codec=st.sampled_from(["raw", "jpeg"]))
 def test_no_flipped_bit_goes_unnoticed(
     make_header: MakeHeader, make_galaxies: MakeGalaxies, where: float, bit: int, codec: str

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -321,8 +322,9 @@ def test_of_two_commands_at_once_one_wins_and_both_are_logged(lab, tmp_path):
     ]
     while not all(go.with_name(f"go{version}").exists() for version in ("2", third)):
         assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
     go.touch()
-    said = [process.communicate(timeout=200) for process in processes]
+    said = [process.communicate(timeout=280) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     promoted = [out.startswith("True") for out, _ in said]
     history = lab.succession.history()
@@ -348,7 +350,7 @@ def test_the_commands_show_the_table_and_tell_of_the_new_champion(lab):
 
     def gzflow(*arguments: str) -> str:
         command = [sys.executable, "-m", "flows.cli", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=140).stdout
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=280).stdout
 
     said = gzflow("promote", lab.toml)
     assert "120 test galaxies in common = 120 scored" in said

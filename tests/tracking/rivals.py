@@ -44,5 +44,5 @@ if __name__ == "__main__":
         number, decision = results.get(timeout=120)
         made[number].append(decision)
     for process in processes:
-        process.join(30)
+        process.join(60)
     sys.stdout.write(json.dumps(made) + "\n")

@@ -137,7 +137,7 @@ def test_a_real_fits_table(shared_data: Path) -> None:
             np.testing.assert_array_equal(found, np.asarray(expected[name], float))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     cells=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8), max_size=40),
     rows=st.integers(1, 50),

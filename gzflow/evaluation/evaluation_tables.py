@@ -11,7 +11,7 @@ from gzflow.evaluation.discrete_coverage import DEVIATION
 from gzflow.evaluation.numbers import number, percent
 from gzflow.evaluation.report import Cell, Table, Tone
 from gzflow.evaluation.scores import Evaluation
-from gzflow.evaluation.selection import CONFIDENT, MEANING, Selection, floor_of
+from gzflow.evaluation.selection import CONFIDENT, MEANING, Selection, at_least, floor_of
 from gzflow.evaluation.slices import SliceScore
 from gzflow.evaluation.vote_noise import chance_of_exceeding
 from gzflow.evaluation.weighting import WeightedScore
@@ -40,7 +40,7 @@ def agreement_table(evaluation: Evaluation, selection: Selection, *, fold: bool 
         )
     floor = floor_of(selection, evaluation.floor)
     note = (
-        f"{_sentence(MEANING[selection])}; {floor} votes or more. Lead: accuracy less that of always giving the"
+        f"{_sentence(MEANING[selection])}; {at_least(floor)}. Lead: accuracy less that of always giving the"
         " majority answer, in points. F1 macro: answers count alike; weighted: by the volunteers' answers."
         f" {_intervals(evaluation)}"
     )
@@ -82,7 +82,7 @@ def answer_table(evaluation: Evaluation, *, fold: bool = False) -> Table:
         )
     )
     note = (
-        f"Galaxies with {evaluation.fraction_floor} votes or more for the question. Noise: the MAE of perfect"
+        f"Galaxies with {at_least(evaluation.fraction_floor)} for the question. Noise: the MAE of perfect"
         " predictions, by the binomial noise of so many votes. Without noise: RMSE from the mean square error less the"
         " votes' variance; MAE from the root of MAE² − noise², which is exact for Gaussian errors only."
         f" {_intervals(evaluation)}"
@@ -142,7 +142,7 @@ def slice_table(scores: Sequence[SliceScore], variable: str, floor: int) -> Tabl
         if score.variable == variable
     ]
     note = (
-        f"Questions with {floor} votes or more; 95 % bootstrap intervals over galaxies. Coverage is coloured from"
+        f"Questions with {at_least(floor)}; 95 % bootstrap intervals over galaxies. Coverage is coloured from"
         f" {TRUSTED} galaxies on."
     )
     columns = ("slice", "question", "n", "gain (95 %)", "agree", "MAE", "90 % holds", "95 % interval")
@@ -159,7 +159,7 @@ def weight_table(scores: Sequence[WeightedScore], variables: Sequence[str], floo
         cells = [f"{form.format(plain)} → {form.format(weighted)}" for form, (plain, weighted) in pairs]
         rows.append((score.question, f"{score.n:,}", f"{score.effective:,.0f}", f"{score.uncovered:.1%}", *cells))
     note = (
-        f"Galaxies with {floor} votes or more, weighted so that {', '.join(variables)} are distributed as among all"
+        f"Galaxies with {at_least(floor)}, weighted so that {', '.join(variables)} are distributed as among all"
         " test galaxies that were asked the question at all: unweighted → weighted. Effective n: as many galaxies of"
         " equal weight tell as much. Not reached: share of those galaxies that no weight can speak for."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,12 @@ SURE = 0.8
 
 @dataclass(frozen=True)
 class AnswerCell:
-    """One answer: predicted fraction with its interval, and the volunteers' fraction where they were asked."""
+    """One answer: predicted fraction, its interval unless it is withheld, and the volunteers' fraction if asked."""
 
     answer: str
     fraction: float
-    lower: float
-    upper: float
+    lower: float | None
+    upper: float | None
     volunteers: float | None
 
     @property
@@ -63,6 +64,11 @@ class GalaxyTable:
     level: float
 
     @property
+    def withheld(self) -> bool:
+        """Whether a question stands without intervals."""
+        return any(cell.lower is None for row in self.rows for cell in row.answers)
+
+    @property
     def has_votes(self) -> bool:
         """Whether the volunteers' fractions stand beside the model's."""
         return any(row.votes is not None for row in self.rows)
@@ -76,6 +82,7 @@ def galaxy_table(
     tree: DecisionTree,
     *,
     votes: NDArray[Any] | None = None,
+    withheld: Collection[str] = (),
     level: float = 0.9,
 ) -> GalaxyTable:
     """The table of one galaxy.
@@ -86,6 +93,8 @@ def galaxy_table(
         (n_answers,) predicted vote fractions and the ends of their intervals.
     votes
         (n_answers,) the volunteers' counts, if there are any.
+    withheld
+        Questions whose intervals are not shown: their votes could not tell how wide they are.
     level
         Of the intervals.
     """
@@ -98,8 +107,8 @@ def galaxy_table(
             AnswerCell(
                 answer=answer,
                 fraction=float(fractions[column]),
-                lower=float(lower[column]),
-                upper=float(upper[column]),
+                lower=None if question.name in withheld else float(lower[column]),
+                upper=None if question.name in withheld else float(upper[column]),
                 volunteers=float(votes[column]) / total if votes is not None and total else None,
             )
             for answer, column in zip(question.answers, range(part.start, part.stop), strict=True)

@@ -40,6 +40,11 @@ def floor_of(selection: Selection, floor: int) -> int:
     return max(1, floor, CONFIDENT_FLOOR if selection == "confident" else 1)
 
 
+def at_least(floor: int) -> str:
+    """The fewest votes that count, in words: labels of one's own are one vote a galaxy."""
+    return f"{floor} vote{'' if floor == 1 else 's'} or more"
+
+
 def usual_floor(totals: NDArray[Any], floor: int) -> int:
     """`floor`, or the galaxies' usual number of votes where that is less; of (n, n_questions) question totals.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gzflow.evaluation.metrics import Evaluation, QuestionScore
 from gzflow.evaluation.numbers import number, percent
 from gzflow.evaluation.report import Cell, Table, Tile, Tone
-from gzflow.evaluation.selection import MEANING, Selection
+from gzflow.evaluation.selection import MEANING, Selection, at_least
 
 FEW = 20
 """Questions with fewer galaxies are greyed: their numbers are mostly chance."""
@@ -47,18 +47,18 @@ def headline_tiles(evaluation: Evaluation) -> tuple[Tile, ...]:
             first.question,
             percent(first.accuracy),
             f"agree with the volunteers; always “{first.majority_answer}”: {percent(first.majority_accuracy)};"
-            f" {first.n:,} galaxies with {first.floor} votes or more",
+            f" {first.n:,} galaxies with {at_least(first.floor)}",
         ),
         Tile(
             "vote fractions off by",
             number(total.mae),
             f"on average over answers; a constant: {number(total.mae_constant)};"
-            f" questions with {evaluation.fraction_floor} votes or more",
+            f" questions with {at_least(evaluation.fraction_floor)}",
         ),
         Tile(
             "90 % intervals hold",
             percent(total.coverage),
-            f"of the vote counts; 90 % is right; questions with {evaluation.floor} votes or more",
+            f"of the vote counts; 90 % is right; questions with {at_least(evaluation.floor)}",
         ),
     )
 
@@ -99,7 +99,7 @@ def metric_table(evaluation: Evaluation, selection: Selection, *, fold: bool = F
         "90 % holds",
     )
     note = (
-        f"{MEANING[selection][:1].upper()}{MEANING[selection][1:]}; {evaluation.floor} votes or more,"
+        f"{MEANING[selection][:1].upper()}{MEANING[selection][1:]}; {at_least(evaluation.floor)},"
         f" {evaluation.fraction_floor} or more for MAE. NLL: negative log-likelihood of the votes in nats a galaxy,"
         " beside a constant Dirichlet fitted to the training votes and its sharpened form that always bets on the"
         f" majority answer; gain = constant − NLL with a paired bootstrap interval ({evaluation.resamples:,} draws,"

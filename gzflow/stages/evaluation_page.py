@@ -177,9 +177,12 @@ def _disagreements(found: Evaluated, means: NDArray[np.float64]) -> tuple[Sectio
             shows_galaxies=True,
         )
     ]
+    withheld = read_spec(found.model.folder).answering(found.survey.name).unidentified
     for row in rows[:CARDS]:
         lower, upper = intervals(found.concentrations[row : row + 1], tree)
-        table = galaxy_table(found.ids[row], means[row], lower[0], upper[0], tree, votes=found.votes[row])
+        table = galaxy_table(
+            found.ids[row], means[row], lower[0], upper[0], tree, votes=found.votes[row], withheld=withheld
+        )
         sheet = contact_sheet(images[found.ids[row]][None], columns=1)
         picture = Picture(figure_jpeg(sheet), alt=f"Galaxy {found.ids[row]}", shows_galaxies=True, wide=False)
         items.append(GalaxyCard(table, picture))

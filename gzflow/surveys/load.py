@@ -50,10 +50,19 @@ def _source(name_or_path: str | Path) -> tuple[str, str]:
     raise UnknownSurvey(
         f"there is no survey {name!r}",
         expected=f"one of {', '.join(survey_names())}, or the path of a TOML file",
-        fix=f"did you mean {' or '.join(near)}?"
-        if (near := get_close_matches(name, survey_names(), n=2))
-        else "run `gzflow surveys` for the list; `gzflow survey new TABLE` begins one of your own",
+        fix=_meant(name),
     )
+
+
+def _meant(name: str) -> str:
+    """What somebody who gave this name may have wanted to say."""
+    if name.endswith(".toml"):
+        return f"there is no file of that name in {Path.cwd()}; correct the path"
+    if (own := Path(f"{name}.toml")).is_file():
+        return f"say {own}: a survey of your own is named by its file"
+    if near := get_close_matches(name, survey_names(), n=2):
+        return f"did you mean {' or '.join(near)}?"
+    return "run `gzflow surveys` for the list; a survey of your own is named by the path of its TOML"
 
 
 def _parse(text: str, where: str) -> dict[str, Any]:

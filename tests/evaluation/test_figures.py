@@ -22,6 +22,7 @@ from gzflow.evaluation.figures import (
     votes_vs_prediction,
 )
 from gzflow.posterior import fractions
+from gzflow.tree import DecisionTree, Question
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (5, 16, 16, 3), dtype=np.uint8)
 
@@ -102,6 +103,14 @@ def test_confusion_names_axes_baseline_and_sample(sample) -> None:
     assert f"would score {matrix.majority_accuracy:.1%}" in said
     assert "10 votes or more" in said
     assert size_of(figure_png(figure))
+
+
+@pytest.mark.parametrize("drawn", [reliability, votes_vs_prediction])
+def test_a_survey_of_one_question_has_room_for_what_stands_above_its_panel(drawn) -> None:
+    tree = DecisionTree((Question("ring", ("yes", "no")),))
+    figure = drawn(np.full((30, 2), 0.5), np.full((30, 2), 10), tree, floor=10)
+    width = figure.get_figwidth() * figure.dpi
+    assert max(text.get_window_extent().x1 for text in figure.texts) < width
 
 
 def test_an_empty_confusion_says_so() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gzflow.evaluation.galaxy_table import galaxy_table
 from gzflow.evaluation.ranking import top_galaxies
+from gzflow.evaluation.report import GalaxyCard, Report, Section, render_report
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("arms", ("yes", "no"), ("shape=featured",)), Question("shape", ("smooth", "featured"))))
@@ -55,6 +56,17 @@ def test_the_table_follows_the_volunteers_and_sorts_answers() -> None:
     assert shape.answers[0].volunteers == 0.8
     assert (arms.votes, arms.answers[0].volunteers) == (0, None)
     assert table.has_votes
+
+
+def test_intervals_that_are_withheld_do_not_stand_in_the_table_nor_on_a_page() -> None:
+    fractions = np.array([0.3, 0.7, 0.9, 0.1])
+    table = galaxy_table("J1", fractions, fractions - 0.05, fractions + 0.05, TREE, withheld=("arms",))
+    shape, arms = table.rows
+    assert [cell.lower is None for cell in (*shape.answers, *arms.answers)] == [False, False, True, True]
+    page = render_report(Report("A galaxy", "", (), (Section("One", items=(GalaxyCard(table, None),)),)))
+    assert "(0.85–0.95)" in page
+    assert "(0.65–0.75)" not in page
+    assert "one vote a galaxy does not tell" in page
 
 
 def test_without_votes_there_is_no_volunteers_column() -> None:

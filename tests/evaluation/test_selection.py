@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gzflow.errors import EvaluationError
-from gzflow.evaluation.selection import floor_of, selected, vote_fractions
+from gzflow.evaluation.selection import at_least, floor_of, selected, vote_fractions
 from gzflow.tree import DecisionTree, Question
 
 TREE = DecisionTree((Question("a", ("x", "y")), Question("b", ("yes", "no"), ("a=x",))))
@@ -17,6 +17,10 @@ VOTES = np.array(
         [0, 0, 0, 0],
     ]
 )
+
+
+def test_one_vote_is_not_a_plural() -> None:
+    assert (at_least(1), at_least(10)) == ("1 vote or more", "10 votes or more")
 
 
 def test_asked_means_enough_votes() -> None:

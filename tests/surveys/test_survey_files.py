@@ -273,6 +273,17 @@ def test_wrong_types_are_said_in_tomls_words(tmp_path: Path) -> None:
     assert "catalog: must be a table: [ ... ] or { ... }" in said
 
 
+def test_a_survey_of_ones_own_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownSurvey, match="named by the path of its TOML"):
+        load_survey("rings")
+    written(tmp_path, RINGS, "rings.toml")
+    with pytest.raises(UnknownSurvey, match=r"say rings\.toml"):
+        load_survey("rings")
+    with pytest.raises(UnknownSurvey, match="no file of that name"):
+        load_survey("ring.toml")
+
+
 def test_a_misspelt_survey_is_guessed_at_and_the_file_that_names_it_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnknownSurvey, match="did you mean decals"):
         load_survey("decalz")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gzflow.evaluation.confusion import COLUMNS, ROWS, ConfusionMatrix
 from gzflow.evaluation.figures.style import BLUE, INK, MUTED, NORMAL, PAPER, SMALL, heading, new_figure
-from gzflow.evaluation.selection import MEANING, SHORT
+from gzflow.evaluation.selection import MEANING, SHORT, at_least
 
 SHADES = LinearSegmentedColormap.from_list("gzflow", ["#f6f8fb", "#a9c4e4", BLUE, "#153a63"])
 
@@ -54,5 +54,5 @@ def _subtitle(matrix: ConfusionMatrix) -> str:
         return f"no galaxy has {matrix.floor} votes here ({MEANING[matrix.selection]})"
     return (
         f"{matrix.accuracy:.1%} of {matrix.n:,} galaxies agree; always “{matrix.majority_answer}” would score"
-        f" {matrix.majority_accuracy:.1%}\n{SHORT[matrix.selection]}, {matrix.floor} votes or more"
+        f" {matrix.majority_accuracy:.1%}\n{SHORT[matrix.selection]}, {at_least(matrix.floor)}"
     )

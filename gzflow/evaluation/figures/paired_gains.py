@@ -18,6 +18,7 @@ from gzflow.evaluation.figures.style import (
     plain_axes,
     shortened,
 )
+from gzflow.evaluation.selection import at_least
 
 _COLOURS = {"second": BLUE, "first": ORANGE, "neither": MUTED}
 
@@ -43,7 +44,7 @@ def paired_gains_figure(gains: Sequence[PairedGain], *, names: tuple[str, str], 
         figure,
         f"{shortened(names[1], 28)} against {shortened(names[0], 28)}",
         f"gain in NLL on the same test galaxies, mean and {level} paired bootstrap interval;"
-        f" questions: galaxies with {floor} votes or more",
+        f" questions: galaxies with {at_least(floor)}",
     )
     left, right = 0.36, 0.97
     axes = plain_axes(figure.add_axes((left, 0.62 / height, right - left, row * (len(shown) + 0.6) / height)), grid="x")

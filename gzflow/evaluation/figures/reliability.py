@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gzflow.evaluation.figures.style import BLUE, INK, MUTED, SMALL, heading, new_figure, plain_axes
-from gzflow.evaluation.selection import selected, vote_fractions
+from gzflow.evaluation.selection import at_least, selected, vote_fractions
 from gzflow.tree import DecisionTree
 
 BINS = 10
@@ -38,7 +38,7 @@ def reliability(
     """
     chosen = selected(votes, tree, "half-asked", floor)
     observed = vote_fractions(votes, tree)
-    subtitle = f"galaxies where at least half of the volunteers were asked, with {floor} votes or more; bars hold 68 %"
+    subtitle = f"galaxies where at least half of the volunteers were asked, with {at_least(floor)}; bars hold 68 %"
     figure, panels = _panels(len(tree.questions), title, subtitle)
     for q, (question, part) in enumerate(zip(tree.questions, tree.slices, strict=True)):
         rows = chosen[:, q]
@@ -70,7 +70,7 @@ def votes_vs_prediction(
     chosen = selected(votes, tree, "half-asked", floor)[:, tree.question_of_answer]
     observed = np.where(chosen, vote_fractions(votes, tree), np.nan)
     names = answers or _most_varied(observed, tree)
-    subtitle = f"galaxies where at least half of the volunteers were asked, with {floor} votes or more"
+    subtitle = f"galaxies where at least half of the volunteers were asked, with {at_least(floor)}"
     figure, panels = _panels(len(names), title, subtitle, per_row=3, cell=2.3, tall_titles=True)
     for axes, name in zip(panels, names, strict=True):
         column = tree.answers.index(name)
@@ -89,7 +89,7 @@ def _panels(
     columns = min(per_row, max(count, 1))
     rows = max(1, ceil(count / columns))
     gap_x, gap_y = 0.3, 0.62 if tall_titles else 0.5
-    width = max(0.6 + columns * cell + (columns - 1) * gap_x + 0.2, 5.2)
+    width = max(0.6 + columns * cell + (columns - 1) * gap_x + 0.2, 5.8)  # one panel's subtitle
     top = 1.1 if tall_titles else 0.95
     height = top + rows * (cell + gap_y) + 0.02
     figure = new_figure(width, height)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from gzflow.evaluation.figures.style import BLUE, INK, MUTED, SMALL, heading, new_figure, plain_axes
 from gzflow.evaluation.question_calibration import QuestionCalibration
+from gzflow.evaluation.selection import at_least
 
 PER_ROW = 4
 
@@ -29,7 +30,7 @@ def transforms_figure(calibrations: Sequence[QuestionCalibration]) -> Figure:
     heading(
         figure,
         "Probability integral transforms",
-        f"galaxies with {floor} votes or more; flat: right, ∪: intervals too narrow, ∩: too wide; band: chance (90 %)",
+        f"galaxies with {at_least(floor)}; flat: right, ∪: intervals too narrow, ∩: too wide; band: chance (90 %)",
     )
     for i, entry in enumerate(calibrations):
         x, y = left + (i % PER_ROW) * (cell + 0.25), height - top - (i // PER_ROW) * (tall + 0.5) - tall

@@ -15,7 +15,9 @@ from gzflow.settings import Settings
 from gzflow.stages import finetune as stage
 from gzflow.stages.evaluate import EvaluateOptions
 from gzflow.stages.finetune_options import FineTuneOptions
-from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
+from gzflow.stages.train_chunk import TrainChunk
+from gzflow.stages.train_summary import TrainSummary
+from gzflow.stages.training_run import run_training
 from gzflow.training.config import FineTuneConfig
 
 DEFAULTS = FineTuneConfig()

@@ -23,19 +23,10 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages import train
 from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import TEST
-from gzflow.stages.training_run import (
-    RESULT,
-    Origin,
-    TrainChunk,
-    TrainSummary,
-    conclude,
-    describe,
-    lineage_of,
-    log_epochs,
-    read_summary,
-    run_training,
-    score,
-)
+from gzflow.stages.train_chunk import Origin, TrainChunk, describe, lineage_of
+from gzflow.stages.train_summary import RESULT, TrainSummary, read_summary
+from gzflow.stages.training_log import log_epochs
+from gzflow.stages.training_run import conclude, run_training, score
 from gzflow.tracking.run import TrackedRun
 from gzflow.training.description import DESCRIPTION
 from gzflow.training.folder import MODEL

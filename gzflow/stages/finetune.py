@@ -29,7 +29,9 @@ from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import SCORES
 from gzflow.stages.shard_sets import find_shards
-from gzflow.stages.training_run import CHANGEABLE, RESULT, Kind, TrainChunk, TrainSummary, read_summary, run_training
+from gzflow.stages.train_chunk import CHANGEABLE, Kind, TrainChunk
+from gzflow.stages.train_summary import RESULT, TrainSummary, read_summary
+from gzflow.stages.training_run import run_training
 from gzflow.surveys import load_survey
 from gzflow.tracking.artifacts import run_metrics
 from gzflow.tracking.registry import ModelRef, Registry

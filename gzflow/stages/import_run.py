@@ -23,19 +23,10 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages.leakage import GALAXIES, Leakage
 from gzflow.stages.run_file import folder_run
 from gzflow.stages.scoring import SCORES, TEST, load_evaluation
-from gzflow.stages.training_run import (
-    RESULT,
-    Kind,
-    Origin,
-    TrainChunk,
-    TrainSummary,
-    conclude,
-    describe,
-    lineage_of,
-    log_epochs,
-    read_summary,
-    score,
-)
+from gzflow.stages.train_chunk import Kind, Origin, TrainChunk, describe, lineage_of
+from gzflow.stages.train_summary import RESULT, TrainSummary, read_summary
+from gzflow.stages.training_log import log_epochs
+from gzflow.stages.training_run import conclude, score
 from gzflow.tracking.registry import ModelRef, Registry
 from gzflow.tracking.run import TrackedRun
 from gzflow.training.description import DESCRIPTION, read_finished

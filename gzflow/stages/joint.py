@@ -14,7 +14,9 @@ from gzflow.shards.header import SPLITS
 from gzflow.shards.joint import JointSet, open_shards
 from gzflow.shards.reader import ShardSet
 from gzflow.stages.shard_sets import find_shards
-from gzflow.stages.training_run import TrainChunk, TrainSummary, run_training
+from gzflow.stages.train_chunk import TrainChunk
+from gzflow.stages.train_summary import TrainSummary
+from gzflow.stages.training_run import run_training
 from gzflow.surveys import load_survey
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics

@@ -9,7 +9,10 @@ from gzflow.evaluation.figures import figure_png
 from gzflow.settings import Settings
 from gzflow.shards.header import SPLITS
 from gzflow.stages.shard_sets import find_shards
-from gzflow.stages.training_run import TrainChunk, TrainSummary, curves, run_training
+from gzflow.stages.train_chunk import TrainChunk
+from gzflow.stages.train_summary import TrainSummary
+from gzflow.stages.training_log import curves
+from gzflow.stages.training_run import run_training
 from gzflow.surveys import load_survey
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics

@@ -19,7 +19,8 @@ from gzflow.stages import ensemble, evaluate, finetune, predict, promote, train
 from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.import_run import import_run
 from gzflow.stages.run_file import RUN
-from gzflow.stages.training_run import RESULT, TrainSummary, run_training
+from gzflow.stages.train_summary import RESULT, TrainSummary
+from gzflow.stages.training_run import run_training
 from gzflow.tracking.registry import Registry
 from gzflow.training.config import FineTuneConfig, TrainConfig
 

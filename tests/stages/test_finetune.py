@@ -21,7 +21,8 @@ from gzflow.stages.finetune_options import FineTuneOptions
 from gzflow.stages.leakage import GALAXIES, ancestry
 from gzflow.stages.run_file import RUN
 from gzflow.stages.scoring import SCORES
-from gzflow.stages.training_run import RESULT, run_training
+from gzflow.stages.train_summary import RESULT
+from gzflow.stages.training_run import run_training
 from gzflow.tracking.artifacts import read_artifact
 from gzflow.tracking.registry import Registry
 from gzflow.training.config import FineTuneConfig, TrainConfig

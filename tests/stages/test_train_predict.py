@@ -22,7 +22,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.simulation.survey import SimulatedSurvey
 from gzflow.stages import predict, train
 from gzflow.stages.counts import Counts, total
-from gzflow.stages.training_run import RESULT
+from gzflow.stages.train_summary import RESULT
 from gzflow.surveys import load_survey
 from gzflow.tracking.registry import Registry
 from gzflow.training.config import TrainConfig

@@ -47,7 +47,9 @@ def diff(
         list[str] | None, typer.Option(help="Column to slice by; repeatable. Empty: the split and all carried columns.")
     ] = None,
     rows: Annotated[Path | None, typer.Option(help="Write each answer that changed, as .parquet or .csv.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the changes by question and slice: .png, .jpg, .svg, .pdf.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the changes by question and slice: .png, .jpg, .svg, .pdf.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show each question in each slice.")] = False,
 ) -> None:
     """Which answers changed from one catalogue to another, beyond their intervals, in all and by slice."""

@@ -47,6 +47,7 @@ def citation_file(
     licence: str,
     also: str,
     abstract: str,
+    keywords: Sequence[str] = (),
     doi: str | None = None,
     date: str | None = None,
 ) -> bytes:
@@ -58,6 +59,8 @@ def citation_file(
         Written where it is one of Creative Commons', the names of which all archives know.
     also
         Works to cite beside the catalogue, as its survey names them.
+    keywords
+        Of the survey, beside those that every catalogue of galaxies' shapes has.
     date
         Of the release, ``YYYY-MM-DD``.
     """
@@ -71,7 +74,7 @@ def citation_file(
         "abstract": abstract,
         "authors": [author(text) for text in authors or (ANONYMOUS,)],
         "version": version,
-        "keywords": ["galaxies", "morphology", "Galaxy Zoo"],
+        "keywords": ["galaxies", "morphology", *keywords],
     }
     value |= {"license": known} if _LICENCE.fullmatch(known) else {}
     value |= {"doi": doi} if doi else {}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gzflow.errors import ModelError
 from gzflow.model.head import ConcentrationHead
+from gzflow.model.spec import require_samples
 from gzflow.tree import DecisionTree
 
 
@@ -83,12 +84,7 @@ class MixtureHead(nn.Module):
             Fewer samples than members.
         """
         n = len(self.members)
-        if n_samples < n:
-            raise ModelError(
-                f"{n_samples} samples are asked of an ensemble of {n} members",
-                expected=f"{n} or more, a multiple of {n} at best: each member gets its share",
-                fix=f"say --samples {n * -(-20 // n)}",
-            )
+        require_samples(n_samples, n)
         parts = features.split(self.dim, dim=1)
         return torch.cat(
             [

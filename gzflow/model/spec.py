@@ -159,6 +159,16 @@ class ModelSpec(BaseModel):
         """Decision tree of the survey, or those of several side by side, see `DecisionTree.joined`."""
         return DecisionTree.joined({tree.survey: tree.decision_tree for tree in self.trees})
 
+    def require_samples(self, asked: int | None) -> int:
+        """Dropout samples to draw of a galaxy: as many as were asked for, or, of None, those it is meant for.
+
+        Raises
+        ------
+        ModelError
+            Fewer than its members.
+        """
+        return require_samples(self.samples if asked is None else asked, self.members)
+
     @property
     def learnt_from(self) -> tuple[str, ...]:
         """Surveys whose volunteers taught it: its own, its parent's, and those that either learnt together with it."""
@@ -226,6 +236,23 @@ class ModelSpec(BaseModel):
                 fix="make shards with the model's recipe, or pass allow_recipe_mismatch to go on: every row is marked",
             )
         return differences
+
+
+def require_samples(asked: int, members: int) -> int:
+    """`asked`, if each member of an ensemble gets one sample or more of them.
+
+    Raises
+    ------
+    ModelError
+        It does not.
+    """
+    if asked < members:
+        raise ModelError(
+            f"{asked} samples are asked of an ensemble of {members} members",
+            expected=f"{members} or more, a multiple of {members} at best: each member gets its share",
+            fix=f"say --samples {members * -(-20 // members)}",
+        )
+    return asked
 
 
 def default_input_pixels(pixels: int) -> int:

@@ -52,7 +52,7 @@ def predict_set(model_folder: Path, shards: ShardSet, out: Path, *, samples: int
     """
     model = Morphology.load(model_folder).answering(shards.survey)
     model.require_recipe(shards.recipe)
-    samples = samples or model.spec.samples
+    samples = model.spec.require_samples(samples)
     pinned = {
         "model": model_folder.name,
         "version": "files",

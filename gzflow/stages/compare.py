@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gzflow.durable import write_bytes
 from gzflow.evaluation.comparison import PairedGain, paired_gains
-from gzflow.evaluation.figures import figure_png, paired_gains_figure
+from gzflow.evaluation.figures import figure_writer, paired_gains_figure
 from gzflow.evaluation.selection import usual_floor
 from gzflow.evaluation.slices import GalaxyScores
 from gzflow.settings import Settings
@@ -92,13 +92,16 @@ def compare(first: str, second: str, settings: Settings, *, picture: Path | None
     first, second
         Run ids (or their first characters), run names, or model versions: see `gzflow.tracking.logged_run.FORMS`.
     picture
-        A PNG file to write; left out when no galaxy can be compared.
+        A file to write, in the format that its name ends in; left out when no galaxy can be compared.
 
     Raises
     ------
+    EvaluationError
+        Pictures have no such format.
     TrackingError
         No such run, or several.
     """
+    drawn = figure_writer(picture) if picture is not None else None
     runs = find_run(settings, first), find_run(settings, second)
     gains, n_galaxies, floor, notes = _gains(*runs, settings)
     comparison = RunComparison(
@@ -111,8 +114,8 @@ def compare(first: str, second: str, settings: Settings, *, picture: Path | None
         floor=floor,
         notes=tuple(notes),
     )
-    if picture is not None and gains:
-        write_bytes(picture, figure_png(paired_gains_figure(gains, names=(runs[0].name, runs[1].name), floor=floor)))
+    if picture is not None and drawn is not None and gains:
+        write_bytes(picture, drawn(paired_gains_figure(gains, names=(runs[0].name, runs[1].name), floor=floor)))
     return comparison
 
 

@@ -19,7 +19,7 @@ from pyarrow import csv
 from gzflow.durable import replacing, write_bytes
 from gzflow.errors import ExportError
 from gzflow.evaluation.changes import EVERYTHING, Estimates, Moves, QuestionChange, SliceChange, moves, slice_changes
-from gzflow.evaluation.figures import changes_figure, figure_png
+from gzflow.evaluation.figures import changes_figure, figure_writer
 from gzflow.evaluation.slices import Slice, slices_of
 from gzflow.export.readable import READERS, ReadableCatalogue
 from gzflow.settings import Settings
@@ -65,7 +65,7 @@ class DiffOptions:
         A ``.parquet`` or ``.csv`` file to write: a line an answer that changed, and a line a galaxy that one of them
         lacks.
     picture
-        A PNG file to write.
+        A file to write, in the format that its name ends in.
     """
 
     first: str
@@ -121,6 +121,8 @@ def diff(options: DiffOptions, settings: Settings) -> CatalogueDiff:
     ------
     ExportError
         No such catalogue, ids that stand twice, or nothing to compare.
+    EvaluationError
+        Pictures have no such format.
     """
     _check(options)
     first, second = (_open(reference, settings) for reference in (options.first, options.second))
@@ -162,11 +164,13 @@ def diff(options: DiffOptions, settings: Settings) -> CatalogueDiff:
             subtitle=f"% of galaxies with an answer that moved beyond its interval, where {options.asked:.0%} or more"
             f" would be asked;\n{n:,} galaxies in both",
         )
-        write_bytes(options.picture, figure_png(figure))
+        write_bytes(options.picture, figure_writer(options.picture)(figure))
     return result
 
 
 def _check(options: DiffOptions) -> None:
+    if options.picture is not None:
+        figure_writer(options.picture)
     problems = []
     if not 0 <= options.asked <= 1:
         problems.append(f"a share of {options.asked} asked is not between 0 and 1")

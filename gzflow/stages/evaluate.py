@@ -188,7 +188,7 @@ def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
             expected=f"tree {shards.tree.fingerprint}; the model's is {spec.tree.fingerprint}",
             fix="name a model of this survey with --model",
         )
-    samples = options.samples or spec.samples
+    samples = spec.require_samples(options.samples)
     decisive = [model.uri, shards.fingerprint, samples, options.seed, options.floor, *options.weight_by]
     digest = hashlib.blake2b(json.dumps(decisive).encode(), digest_size=4).hexdigest()
     folder = settings.reports(survey.name) / f"evaluation-v{model.version or 'files'}-{digest}"

@@ -195,6 +195,8 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
         No model yet, and none named.
     RecipeMismatch
         The shards' images were made another way than the model's.
+    ModelError
+        Fewer samples than the model has members.
     """
     survey_name = stand_in(options.survey, settings) if options.or_simulated else options.survey
     survey = load_survey(survey_name)
@@ -211,7 +213,7 @@ def pin(options: PredictOptions, settings: Settings) -> PinnedRun:
         "training_fingerprint": spec.training_fingerprint or "",
         "tree_fingerprint": spec.tree.fingerprint,
         "shard_fingerprint": shards.fingerprint,
-        "samples": options.samples or spec.samples,
+        "samples": spec.require_samples(options.samples),
         "seed": options.seed,
         "keep_concentrations": options.keep_concentrations,
         "precision": options.precision,
@@ -251,7 +253,7 @@ def plan(options: PredictOptions, settings: Settings) -> PredictPlan:
 
     Raises
     ------
-    NoChampion, RecipeMismatch
+    NoChampion, RecipeMismatch, ModelError
         As `pin`.
     PredictionError
         An unfinished run is pinned to another version.

@@ -203,7 +203,8 @@ def _fill(
         CARD: model_card(spec, catalogue, survey, settings, weights=options.model, caveats=caveats),
         CITATION: citation_file(
             title, options.authors, version=version, licence=options.licence or survey.about.licence,
-            also=known.get("citation", ""), abstract=abstract, doi=options.doi, date=options.date,
+            also=known.get("citation", ""), abstract=abstract, keywords=survey.about.keywords, doi=options.doi,
+            date=options.date,
         ),
         LICENCE: f"{licence}\n".encode(),
         THANKS: f"{known.get('acknowledgement') or 'The survey names nobody to thank.'}\n".encode(),

@@ -29,6 +29,8 @@ class About(_Section):
     citation: str = ""
     licence: str = ""
     acknowledgement: str = ""
+    keywords: tuple[str, ...] = ()
+    """For the citation file of a release, beside "galaxies" and "morphology"."""
     image_rights: Literal["open", "restricted"] = "open"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gzflow import load_survey
 from gzflow.durable import write_json
-from gzflow.errors import ExportError
+from gzflow.errors import EvaluationError, ExportError
 from gzflow.evaluation.changes import QuestionChange
 from gzflow.prediction.export import part_table, write_part
 from gzflow.prediction.predict import PredictionPart
@@ -139,6 +139,8 @@ def test_what_cannot_be_compared_says_why(runs, tmp_path: Path) -> None:
             diff(DiffOptions(str(first), str(one)), settings)
     with pytest.raises(ExportError, match=r"told apart by redshift(.|\n)*one of split"):
         diff(DiffOptions(str(first), str(second), by=("redshift",)), settings)
+    with pytest.raises(EvaluationError, match=r"cannot be written as a\.gif"):
+        diff(DiffOptions(str(first), str(second), picture=tmp_path / "a.gif"), settings)
     with pytest.raises(ExportError) as caught:
         diff(DiffOptions(str(first), str(second), asked=2, rows=tmp_path / "a.txt"), settings)
     assert len(caught.value.problems) == 2

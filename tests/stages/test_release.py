@@ -104,6 +104,7 @@ def test_a_release_holds_what_an_archive_and_its_readers_need(released: Path) ->
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"], cwd=released, check=True)
     citation = yaml.safe_load((released / CITATION).read_text("utf-8"))
+    assert citation["keywords"] == ["galaxies", "morphology", *SURVEY.about.keywords]
     assert citation["license"] == "CC-BY-4.0"
     assert citation["authors"] == [
         {"family-names": "Curie", "given-names": "Marie", "orcid": "https://orcid.org/0000-0002-1825-0097"},

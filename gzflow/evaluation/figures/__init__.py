@@ -11,7 +11,7 @@ from gzflow.evaluation.figures.paired_gains import paired_gains_figure
 from gzflow.evaluation.figures.reliability import reliability, votes_vs_prediction
 from gzflow.evaluation.figures.separations import separation_histogram
 from gzflow.evaluation.figures.sky_map import sky_map
-from gzflow.evaluation.figures.style import figure_jpeg, figure_png
+from gzflow.evaluation.figures.style import figure_jpeg, figure_png, figure_writer
 from gzflow.evaluation.figures.top_galaxies import GalleryRow, top_galaxies_figure
 from gzflow.evaluation.figures.training_curves import training_curves
 from gzflow.evaluation.figures.transforms import transforms_figure
@@ -23,6 +23,7 @@ __all__ = [
     "contact_sheet",
     "figure_jpeg",
     "figure_png",
+    "figure_writer",
     "learning_curve_figure",
     "overlap_map",
     "paired_gains_figure",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from gzflow.errors import EvaluationError
 
 INK = "#1d2433"
 MUTED = "#667085"
@@ -93,23 +96,52 @@ def shortened(text: str, limit: int) -> str:
 
 def figure_png(figure: Figure) -> bytes:
     """PNG bytes: right for lines and text."""
-    return _saved(figure, "png", {})
+    return _saved(figure, "png")
 
 
 def figure_jpeg(figure: Figure, quality: int = 88) -> bytes:
     """JPEG bytes: right for sheets of photographs, which PNG stores many times larger."""
-    return _saved(figure, "jpeg", {"quality": quality, "optimize": True, "subsampling": 0})
+    return _saved(figure, "jpeg", pil_kwargs={"quality": quality, "optimize": True, "subsampling": 0})
 
 
 def figure_svg(figure: Figure) -> bytes:
     """SVG bytes, the same for the same figure: sharp at any size, letters as outlines."""
     with rc_context({"svg.hashsalt": "gzflow"}):
-        stream = BytesIO()
-        figure.savefig(stream, format="svg", facecolor=figure.get_facecolor(), metadata={"Date": None})
-    return stream.getvalue()
+        return _saved(figure, "svg", metadata={"Date": None})
 
 
-def _saved(figure: Figure, kind: str, options: Mapping[str, Any]) -> bytes:
+def figure_pdf(figure: Figure) -> bytes:
+    """PDF bytes, the same for the same figure: for a paper."""
+    return _saved(figure, "pdf", metadata={"CreationDate": None})
+
+
+FORMATS: Mapping[str, Callable[[Figure], bytes]] = {
+    ".png": figure_png,
+    ".jpg": figure_jpeg,
+    ".jpeg": figure_jpeg,
+    ".svg": figure_svg,
+    ".pdf": figure_pdf,
+}
+"""By what a file's name ends in."""
+
+
+def figure_writer(file: Path) -> Callable[[Figure], bytes]:
+    """Makes the bytes of a figure in the format that the file's name asks for.
+
+    Raises
+    ------
+    EvaluationError
+        Pictures have no such format.
+    """
+    suffix = file.suffix.lower()
+    if suffix not in FORMATS:
+        raise EvaluationError(
+            f"a picture cannot be written as {file.name}", expected=f"a name that ends in {', '.join(FORMATS)}"
+        )
+    return FORMATS[suffix]
+
+
+def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     stream = BytesIO()
-    figure.savefig(stream, format=kind, facecolor=figure.get_facecolor(), pil_kwargs=dict(options))
+    figure.savefig(stream, format=kind, facecolor=figure.get_facecolor(), **options)
     return stream.getvalue()

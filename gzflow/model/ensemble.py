@@ -17,7 +17,7 @@ _OWN = {"training_fingerprint", "training", "notes", "created_by"}
 
 
 def join(members: Sequence[Morphology]) -> Morphology:
-    """One model of several, each an equal part of the mixture that it predicts.
+    """One model of several, each an equal part of the mixture that it predicts; its support is to be fitted anew.
 
     Parameters
     ----------
@@ -69,7 +69,6 @@ def join(members: Sequence[Morphology]) -> Morphology:
     for i, member in enumerate(members):
         joined.encoder.members[i].load_state_dict(member.encoder.state_dict())
         joined.head.members[i].load_state_dict(member.head.state_dict())
-    joined.support = members[0].support
     return joined.eval()
 
 
@@ -82,8 +81,8 @@ def member(model: Morphology, number: int) -> Morphology:
     assert isinstance(alone.head, MixtureHead)
     alone.encoder, alone.head = alone.encoder.members[number], alone.head.heads[number]
     alone.spec = model.spec.model_copy(update={"members": 1})
-    # The support is in the features of the first one.
-    alone.support = alone.support if number == 0 else None
+    # The support is in the features of all of them.
+    alone.support = None
     return alone
 
 

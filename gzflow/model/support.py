@@ -3,9 +3,11 @@
 Two distances are taken, each to the tenth nearest of the training galaxies (Sun et al. 2022, ICML, arXiv:2204.06507):
 between the encoder's features, and between the pictures' statistics, which see what an encoder has learnt to ignore.
 Features are whitened first, in which Euclidean distances are Mahalanobis ones (Lee et al. 2018, NeurIPS,
-arXiv:1807.03888). Distances mean nothing by themselves: they become conformal p-values (Bates et al. 2023, Annals of
-Statistics 51, 149), the rank among the distances of galaxies which the model was not trained on. The smaller one of
-both decides (Tippett's combination), ranked once more.
+arXiv:1807.03888). Statistics become normal scores: many have a long tail on one side, and by their standard
+deviations differences among the usual pictures, such as of noise, would count for little. Distances mean nothing by
+themselves: they become conformal p-values (Bates et al. 2023, Annals of Statistics 51, 149), the rank among the
+distances of galaxies which the model was not trained on. The smaller one of both decides (Tippett's combination),
+ranked once more.
 """
 
 from __future__ import annotations
@@ -46,25 +48,37 @@ class Space(nn.Module):
         (m, k) training galaxies.
     calibration
         (c,) distances of held-out galaxies, ascending.
+    quantiles
+        (101, d) of the training galaxies, by which points become `normal_scores` first; None: they are taken as they
+        are, as the statistics were in supports of before.
     """
 
     centre: Tensor
     axes: Tensor
     known: Tensor
     calibration: Tensor
+    quantiles: Tensor | None
 
-    def __init__(self, centre: Tensor, axes: Tensor, known: Tensor, calibration: Tensor) -> None:
+    def __init__(
+        self, centre: Tensor, axes: Tensor, known: Tensor, calibration: Tensor, quantiles: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.register_buffer("quantiles", quantiles, persistent=False)
         for name, tensor in zip(_PARTS, (centre, axes, known, calibration), strict=True):
             # No part of the model's weights: the support has a file of its own.
             self.register_buffer(name, tensor.contiguous(), persistent=False)
 
     @classmethod
-    def fit(cls, points: Tensor, held_out: Tensor, *, whitened: bool) -> Self:
-        """The space of (n, d) training galaxies, calibrated by (c, d) others; if not `whitened`, axes are scaled."""
+    def fit(cls, points: Tensor, held_out: Tensor, quantiles: Tensor | None = None) -> Self:
+        """The space of (n, d) training galaxies, calibrated by (c, d) others.
+
+        Without `quantiles` axes are whitened, with them they are those of the normal scores.
+        """
+        if quantiles is not None:
+            points = normal_scores(points.float(), quantiles).double()
         centre = points.mean(0)
         inner = points - centre
-        if whitened:
+        if quantiles is None:
             variances, directions = torch.linalg.eigh(inner.T @ inner / len(points))
             largest = torch.arange(len(variances) - 1, -1, -1)[:MOST_DIRECTIONS]
             rounding = _ROUNDING**2 * points.square().mean()
@@ -74,12 +88,14 @@ class Space(nn.Module):
             spread = inner.square().mean(0).sqrt()
             axes = torch.diag(1 / spread.clamp(min=_SMALLEST_VARIANCE))
         rows = torch.linspace(0, len(points) - 1, min(len(points), MOST_NEIGHBOURS)).long()
-        space = cls(centre.float(), axes.float(), (inner[rows] @ axes).float(), torch.zeros(0))
+        space = cls(centre.float(), axes.float(), (inner[rows] @ axes).float(), torch.zeros(0), quantiles)
         space.calibration = space.distances(held_out.float()).sort().values
         return space
 
     def distances(self, points: Tensor) -> Tensor:
         """(n,) squared distances of (n, d) points to their tenth nearest training galaxy."""
+        if self.quantiles is not None:
+            points = normal_scores(points, self.quantiles)
         places = (points - self.centre) @ self.axes
         squares = places.square().sum(1, keepdim=True) + self.known.square().sum(1)
         apart = torch.addmm(squares, places, self.known.T, alpha=-2)
@@ -115,16 +131,16 @@ class Support(nn.Module):
     @classmethod
     def fit(cls, features: tuple[Tensor, Tensor], statistics: tuple[Tensor, Tensor]) -> Self:
         """The support of training galaxies, calibrated by held-out ones: (n, d) and (c, d) of each."""
+        levels = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
+        quantiles = statistics[0].double().quantile(levels, dim=0).float()
         spaces = (
-            Space.fit(features[0].double(), features[1].double(), whitened=True),
-            Space.fit(statistics[0].double(), statistics[1].double(), whitened=False),
+            Space.fit(features[0].double(), features[1].double()),
+            Space.fit(statistics[0].double(), statistics[1].double(), quantiles),
         )
         shares = [
             conformal(space.distances(held_out.float()), space.calibration, new=False)
             for space, held_out in zip(spaces, (features[1], statistics[1]), strict=True)
         ]
-        levels = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
-        quantiles = statistics[0].double().quantile(levels, dim=0).float()
         return cls(*spaces, torch.minimum(*shares).sort().values, quantiles)
 
     def forward(self, features: Tensor, statistics: Tensor) -> Tensor:
@@ -133,7 +149,8 @@ class Support(nn.Module):
         Parameters
         ----------
         features
-            (n, d or more); of an ensemble's, which stand one after the other, those of the first member are looked at.
+            (n, d or more); an ensemble's stand one after the other. Ensembles of before know their first member's
+            alone, and look at no others.
         """
         far = self.features(features[:, : len(self.features.centre)].float())
         odd = self.statistics(statistics)
@@ -158,6 +175,7 @@ class Support(nn.Module):
         try:
             tensors = load_safetensors(content)
             spaces = [Space(*(tensors[f"{name}.{part}"] for part in _PARTS)) for name in ("features", "statistics")]
+            spaces[1].quantiles = tensors.get("statistics.quantiles")
             return cls(spaces[0], spaces[1], tensors["least"], tensors["quantiles"])
         except (SafetensorError, KeyError) as error:
             raise ModelError(
@@ -177,3 +195,26 @@ def conformal(distances: Tensor, calibration: Tensor, *, new: bool = True) -> Te
     """
     closer = torch.searchsorted(calibration, distances.contiguous())
     return (len(calibration) - closer + int(new)).float() / (len(calibration) + 1)
+
+
+def normal_scores(values: Tensor, quantiles: Tensor) -> Tensor:
+    """(n, d) values as a standard normal distribution has them at the same ranks among the training galaxies.
+
+    Between the (q, d) `quantiles`, from the smallest to the largest, ranks are interpolated; what many galaxies have,
+    such as no saturated pixel, gets the middle one of their ranks. Beyond both ends scores go on growing, by 1 a
+    standard deviation.
+    """
+    knots, across = quantiles.T.contiguous(), values.T.contiguous()
+    last = len(quantiles) - 1
+    spread = knots.std(1, keepdim=True).clamp(min=_SMALLEST_VARIANCE)
+    # A sky of 30 1/3 is one value, whichever machine rounds it.
+    rounding = _ROUNDING * spread
+    first = torch.searchsorted(knots, across - rounding)
+    behind = torch.searchsorted(knots, across + rounding, right=True)
+    below = (first - 1).clamp(0, last - 1)
+    lower, upper = knots.gather(1, below), knots.gather(1, below + 1)
+    between = below + ((across - lower) / (upper - lower).clamp(min=_SMALLEST_VARIANCE)).clamp(0, 1)
+    ranks = torch.where(behind > first, (first + behind - 1) / 2, between)
+    end = 0.5 / len(quantiles)
+    beyond = (across - across.clamp(knots[:, :1], knots[:, -1:])) / spread
+    return (torch.special.ndtri((ranks / last).clamp(end, 1 - end)) + beyond).T

@@ -28,10 +28,12 @@ from gzflow.stages.train_summary import RESULT, TrainSummary, read_summary
 from gzflow.stages.training_log import log_epochs
 from gzflow.stages.training_run import conclude, run_training, score
 from gzflow.tracking.run import TrackedRun
+from gzflow.training.data import training_rows
 from gzflow.training.description import DESCRIPTION
 from gzflow.training.folder import MODEL
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.result import TrainResult, load_result
+from gzflow.training.support import fit_support
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +128,7 @@ def run(
             describe(tracked, chunk, origin)
             train_one = each or (lambda one, above: run_training(one, settings, parent_run_id=above))
             trained = [train_one(one, tracked.id) for one in plan_.members]
-            result = _joined(chunk, origin, [load_result(one.folder) for one in trained])
+            result = _joined(chunk, origin, shards, [load_result(one.folder) for one in trained])
             log_epochs(tracked, result)
             evaluation, leakage = score(chunk, shards, tracked, result)
             if evaluation is not None:
@@ -179,13 +181,15 @@ def _means(epochs: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
     return {question: _mean([epoch[name] for epoch in epochs], question) for question in epochs[0][name]}
 
 
-def _joined(chunk: TrainChunk, origin: Origin, members: Sequence[TrainResult]) -> TrainResult:
+def _joined(chunk: TrainChunk, origin: Origin, shards: ShardSet, members: Sequence[TrainResult]) -> TrainResult:
     """The ensemble as the result of a training, its model saved; its folder is one as training leaves it."""
     folder, first = Path(chunk.folder), members[0]
     config = chunk.config.resolve(origin.n_galaxies["train"], origin.recipe)
     model = join([one.model for one in members])
     # The configuration is that of all of them: its seed is the first one's.
     model.spec = model.spec.model_copy(update={"training": config.model_dump(mode="json")})
+    # Members learn from all labels: see `plan`.
+    model.support = fit_support(model, shards, training_rows(shards, None, config.seed))
     model.save(folder / MODEL)
     history = mean_history([one.history for one in members])
     best = min(history, key=lambda epoch: epoch["validation_loss"])["epoch"]

@@ -17,7 +17,7 @@ from gzflow.errors import ModelError
 from gzflow.model.image_statistics import image_statistics, statistic_names
 from gzflow.model.morphology import Morphology, read_fingerprint, read_support
 from gzflow.model.spec import ModelSpec, SurveyTree
-from gzflow.model.support import FALSE_ALARMS, Support, conformal
+from gzflow.model.support import FALSE_ALARMS, Space, Support, conformal, normal_scores
 from gzflow.recipe import ImageRecipe
 
 QUESTION = [{"name": "shape", "answers": ["round", "disk"], "asked_after": []}]
@@ -63,10 +63,56 @@ def test_a_p_value_is_the_share_that_lies_as_far(calibration: list[int], distanc
     assert conformal(torch.tensor([float(distance)]), held_out).item() == pytest.approx(expected)
 
 
-def test_an_ensemble_is_judged_by_its_first_member(support: Support) -> None:
+def test_an_ensemble_of_before_is_judged_by_its_first_member(support: Support) -> None:
     features, statistics = draw(50, 5)
     both = torch.cat((features, torch.full_like(features, 1e3)), 1)
     assert torch.equal(support(both, statistics), support(features, statistics))
+
+
+def test_what_one_member_of_an_ensemble_finds_odd_is_out_of_support() -> None:
+    known, held_out, new = (
+        (torch.cat((draw(n, seed)[0], draw(n, seed + 10)[0]), 1), draw(n, seed)[1])
+        for n, seed in ((1500, 1), (999, 2), (1000, 3))
+    )
+    support = Support.fit((known[0], held_out[0]), (known[1], held_out[1]))
+    assert (support(*new)[:, 0] < FALSE_ALARMS).float().mean() == pytest.approx(FALSE_ALARMS, abs=0.03)
+    odd = new[0].clone()
+    odd[:, 12:] += 6 * odd[:, 12:].std(0)
+    assert (support(odd, new[1])[:, 0] < FALSE_ALARMS).float().mean() > 0.98
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.4]))
+def test_normal_scores_follow_the_ranks(seed: int, zeros: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(2000, 1, generator=generator) ** 2
+    values[: int(zeros * len(values))] = 0
+    quantiles = values.quantile(torch.linspace(0, 1, 101), dim=0)
+    scores = normal_scores(values, quantiles)[:, 0]
+    order = values[:, 0].argsort()
+    assert (scores[order].diff() >= -1e-4).all()
+    level = torch.tensor([0.5, 0.8, 0.95])
+    expected = torch.special.ndtri(level) if not zeros else torch.special.ndtri(level.clamp(min=zeros))
+    assert torch.allclose(scores.quantile(level), expected, atol=0.06)
+    # Equal values have the middle one of their ranks, and rounding does not move them.
+    if zeros:
+        assert torch.allclose(scores[:800], torch.special.ndtri(torch.tensor(zeros / 2)), atol=0.04)
+        assert torch.equal(normal_scores(values[:5] + 1e-9, quantiles)[:, 0], scores[:5])
+    beyond = normal_scores(quantiles[-1:] + torch.tensor([[0.0], [1.0], [2.0]]), quantiles)[:, 0]
+    assert (beyond.diff() > 1).all()
+
+
+def test_a_support_of_before_there_were_scores_measures_the_statistics_themselves(support: Support) -> None:
+    features, statistics = draw(400, 5)
+    scale = 1 / statistics.std(0)
+    calibration = torch.arange(99.0)
+    space = Space(torch.zeros(3), torch.diag(scale), statistics * scale, calibration)
+    old = Support(support.features, space, support.least, support.quantiles).to_bytes()
+    assert b"statistics.quantiles" not in old
+    loaded = Support.from_bytes(old)
+    assert loaded.statistics.quantiles is None
+    tenth = torch.cdist(statistics * scale, statistics * scale).square().topk(10, largest=False).values[:, -1]
+    assert torch.allclose(loaded.statistics.distances(statistics), tenth, atol=1e-4)
+    assert loaded(features, statistics).shape == (400, 3)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from gzflow.errors import SettingsError
+from gzflow.errors import ModelError, SettingsError
 from gzflow.model.ensemble import member
 from gzflow.model.morphology import Morphology, read_spec
 from gzflow.settings import Settings
@@ -133,6 +134,26 @@ def test_its_catalogue_is_the_mixture_of_its_members(home: Home, summary) -> Non
     for column, name in enumerate(read_spec(plan_folder(plan)).tree.answers):
         kept = np.stack(table.column(f"{name}_concentrations").to_pylist())
         np.testing.assert_allclose(kept, both[:, :, column], rtol=1e-4)
+
+
+def test_fewer_samples_than_members_are_refused_before_anything_is_predicted(home: Home, summary) -> None:
+    before = sorted(home.settings.predictions("sim").rglob("*"))
+    with pytest.raises(ModelError, match=r"1 samples are asked of an ensemble of 2 members(.|\n)*--samples 20"):
+        predict.plan(predict.PredictOptions(home.toml, model="2", samples=1), home.settings)
+    with pytest.raises(ModelError, match="1 samples"):
+        evaluate.run(evaluate.EvaluateOptions(home.toml, model="2", samples=1), home.settings)
+    assert sorted(home.settings.predictions("sim").rglob("*")) == before
+
+
+def test_its_support_looks_at_the_features_of_all_members(home: Home, summary) -> None:
+    model = Morphology.load(home.registry.resolve("2", "sim").folder)
+    first = Morphology.load(Path(_folder(home, 1)) / "model")
+    assert model.support is not None
+    assert first.support is not None
+    assert len(model.support.features.centre) == 2 * len(first.support.features.centre)
+    assert len(model.support.least) == SIZES["validation"]
+    # What pictures look like is the same to all members.
+    assert torch.equal(model.support.quantiles, first.support.quantiles)
 
 
 def plan_folder(plan: predict.PredictPlan) -> Path:

@@ -23,8 +23,8 @@ from gzflow.shards.reader import ShardSet
 from gzflow.stages.leakage import Ancestry, ancestry, find_leaks
 from gzflow.stages.scoring import SAMPLES
 from gzflow.surveys import Survey, load_survey
+from gzflow.tracking.decision import NO_CHAMPION, LoggedDecision
 from gzflow.tracking.registry import ModelRef, Registry
-from gzflow.tracking.succession import NO_CHAMPION, LoggedDecision
 
 logger = logging.getLogger(__name__)
 

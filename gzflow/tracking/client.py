@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PREFIX = "gzflow-"
 """Experiments and registered models are named with it and the survey."""
+ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+"""MLflow's codes for a model and for an alias that is not there."""
 
 _PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "ABORTED"}
 """MLflow's codes for 5xx, 429 and a request that could not be sent."""

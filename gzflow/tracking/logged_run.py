@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from gzflow.errors import TrackingError
 from gzflow.settings import Settings, without_password
-from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors
-from gzflow.tracking.succession import ABSENT
+from gzflow.tracking.client import ABSENT, PREFIX, connect, is_server, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

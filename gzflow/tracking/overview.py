@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gzflow.settings import Settings
-from gzflow.tracking.client import PREFIX, connect, tracking_errors
+from gzflow.tracking.client import ABSENT, PREFIX, connect, tracking_errors
+from gzflow.tracking.decision import LoggedDecision
 from gzflow.tracking.run import PARENT_TAG
-from gzflow.tracking.succession import ABSENT, DECISION, LoggedDecision, Succession
+from gzflow.tracking.succession import DECISION, Succession
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import gzflow
 from gzflow.errors import NoChampion, TrackingError
 from gzflow.model.spec import ModelSpec
 from gzflow.settings import Settings, without_password
-from gzflow.tracking.client import PREFIX, connect, is_server, tracking_errors
+from gzflow.tracking.client import ABSENT, PREFIX, connect, is_server, tracking_errors
 from gzflow.tracking.run import TrackedRun
 from gzflow.tracking.served import save_served
-from gzflow.tracking.succession import ABSENT, MODEL_ID, Succession
+from gzflow.tracking.succession import MODEL_ID, Succession
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,17 +6,18 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gzflow.errors import PromotionError
 from gzflow.lock import exclusive
 from gzflow.settings import Settings
-from gzflow.tracking.client import PREFIX, tracking_errors
+from gzflow.tracking.client import ABSENT, PREFIX, tracking_errors
+from gzflow.tracking.decision import INTENT, NO_CHAMPION, RECORD, Kind, LoggedDecision, intents, records, reigns
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,104 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["first", "promotion", "rollback"]
-NO_CHAMPION = "no champion before"
 DECISION = "gzflow.decision"
 MODEL_ID = "gzflow.model_id"
-ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-"""MLflow's codes for a model and for an alias that is not there."""
-_RECORD = "gzflow.decision."
-_INTENT = "gzflow.intent."
 _SUCCESSOR = "gzflow.successor."
 GRACE_S = 10.0
 """How long another machine gets to finish a move that it has claimed, before this one finishes it."""
 FORGOTTEN = timedelta(hours=1)
 """After this, an intent of another machine that claimed nothing is taken for dead."""
-
-
-@dataclass(frozen=True)
-class LoggedDecision:
-    """One decision about who is champion, as it is kept with the model version.
-
-    Attributes
-    ----------
-    id
-        Names the decision, and its table among the files of the version's run: ``promotion/<id>.json``.
-    at
-        UTC, ISO 8601; decisions of one survey are ordered by it.
-    kind
-        ``first`` (there was no champion), ``promotion`` or ``rollback``.
-    version, champion
-        The version that the decision is about, and who was champion when it was made.
-    moved
-        Whether `version` became champion.
-    forced
-        Whether a person overrode the table.
-    reasons
-        In words.
-    table
-        One mapping a row: what the decision rests on.
-    facts
-        Counts and whatever else belongs to it.
-    place
-        Host and home of the process that decided.
-    """
-
-    id: str
-    at: str
-    kind: Kind
-    version: str
-    champion: str | None
-    moved: bool = False
-    forced: bool = False
-    reasons: tuple[str, ...] = ()
-    table: tuple[Mapping[str, Any], ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    place: str = ""
-
-    @property
-    def outcome(self) -> str:
-        """In a word or two."""
-        if self.kind == "promotion":
-            return ("forced" if self.forced else "promoted") if self.moved else "not promoted"
-        return {"first": "first champion", "rollback": "rolled back" if self.moved else "not rolled back"}[self.kind]
-
-    def sentence(self) -> str:
-        """One line for people."""
-        if self.kind == "first":
-            return NO_CHAMPION
-        return f"{self.outcome}: {'; '.join(self.reasons)}"
-
-    def to_json(self) -> str:
-        """As a tag."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`."""
-        stored = json.loads(text)
-        return cls(**stored | {"reasons": tuple(stored["reasons"]), "table": tuple(stored["table"])})
-
-
-def reigns(history: Iterable[LoggedDecision]) -> list[str]:
-    """Champions, the present one last, as a rollback sees them: it undoes the last promotion, and so on back.
-
-    A rollback takes the promotions that it undid off the list, so that the next one goes one further back and never
-    forth to a model that somebody found wanting. A champion whom no decision made (its alias was set by hand) counts
-    as promoted when the next decision finds it there.
-    """
-    stack: list[str] = []
-    for decision in history:
-        if not decision.moved:
-            continue
-        if decision.champion is not None and stack[-1:] != [decision.champion]:
-            stack.append(decision.champion)
-        if decision.kind == "rollback":
-            while stack and stack[-1] != decision.version:
-                stack.pop()
-        if stack[-1:] != [decision.version]:
-            stack.append(decision.version)
-    return stack
 
 
 class Succession:
@@ -176,7 +86,7 @@ class Succession:
 
     def history(self) -> list[LoggedDecision]:
         """All decisions, the oldest first; those about versions that were deleted went with them."""
-        return _records(self._versions().values())
+        return records(self._versions().values())
 
     def introduce(self, version: str) -> None:
         """Give a new version its place: the first is champion, a later one challenger.
@@ -233,7 +143,7 @@ class Succession:
             There was none before, or it was deleted.
         """
         versions = self._versions()
-        earlier = [version for version in reigns(_records(versions.values())) if version in versions]
+        earlier = [version for version in reigns(records(versions.values())) if version in versions]
         while earlier[-1:] == [champion]:
             earlier.pop()
         if earlier:
@@ -282,15 +192,15 @@ class Succession:
         model_id = self._model_id(proposal.champion)
         claims = self._successors(model_id)
         number = len(claims) + 1
-        if claims and claims[-1]["id"] in {intent.id for intent in _intents(self._versions().values())}:
+        if claims and claims[-1]["id"] in {intent.id for intent in intents(self._versions().values())}:
             self._settle()  # another machine is moving the alias right now
         if (now := self.champion()) != proposal.champion:
-            return self._log(_too_late(proposal, now))
-        self._tag(proposal.version, _INTENT + proposal.id, proposal.to_json())
+            return self._log(proposal.overtaken(now))
+        self._tag(proposal.version, INTENT + proposal.id, proposal.to_json())
         winner = self._claim(model_id, number, proposal)
         if winner["id"] != proposal.id:
-            decision = self._log(_too_late(proposal, winner["version"]))
-            self._untag(proposal.version, _INTENT + proposal.id)
+            decision = self._log(proposal.overtaken(winner["version"]))
+            self._untag(proposal.version, INTENT + proposal.id)
             return decision
         return self._complete(proposal)
 
@@ -298,8 +208,8 @@ class Succession:
         """The decision after its move; doing it twice does no harm."""
         now = self.champion()
         if now not in {proposal.champion, proposal.version}:  # moved by hand since
-            decision = self._log(_too_late(proposal, now))
-            self._untag(proposal.version, _INTENT + proposal.id)
+            decision = self._log(proposal.overtaken(now))
+            self._untag(proposal.version, INTENT + proposal.id)
             return decision
         if now == proposal.champion:
             self._set_champion(proposal.version)
@@ -307,20 +217,20 @@ class Succession:
             with tracking_errors("take away an alias", self.settings):
                 self.client.delete_registered_model_alias(self.name, "challenger")
         decision = self._log(replace(proposal, moved=True))
-        self._untag(proposal.version, _INTENT + proposal.id)
+        self._untag(proposal.version, INTENT + proposal.id)
         return decision
 
     def _settle(self) -> list[LoggedDecision]:
         finished = []
         versions = self._versions()
-        recorded = {decision.id for decision in _records(versions.values())}
-        for intent in _intents(versions.values()):
+        recorded = {decision.id for decision in records(versions.values())}
+        for intent in intents(versions.values()):
             if intent.id in recorded:
-                self._untag(intent.version, _INTENT + intent.id)
+                self._untag(intent.version, INTENT + intent.id)
             elif not self._took_effect(intent):
                 # Whoever shares this home and wrote it is dead, or it would hold the lock.
                 if intent.place == self._place or datetime.now(UTC) - datetime.fromisoformat(intent.at) > FORGOTTEN:
-                    self._untag(intent.version, _INTENT + intent.id)
+                    self._untag(intent.version, INTENT + intent.id)
             elif intent.place == self._place or not self._recorded_soon(intent):
                 logger.warning("%s: finishing an interrupted %s: version %s", self.survey, intent.kind, intent.version)
                 finished.append(self._complete(intent))
@@ -386,7 +296,7 @@ class Succession:
                 self.client.log_text(run_id, decision.to_json(), f"promotion/{decision.id}.json")
                 self.client.log_text(run_id, json.dumps(table), f"promotion/{decision.id}-table.json")
         self._say(decision.version, decision.sentence())
-        self._tag(decision.version, _RECORD + decision.id, decision.to_json())
+        self._tag(decision.version, RECORD + decision.id, decision.to_json())
         logger.info("%s version %s: %s", self.name, decision.version, decision.sentence())
         return decision
 
@@ -422,33 +332,6 @@ class Succession:
     def _versions(self) -> dict[str, ModelVersion]:
         with tracking_errors("list the versions", self.settings):
             return {str(found.version): found for found in self.client.search_model_versions(f"name = '{self.name}'")}
-
-
-def _too_late(proposal: LoggedDecision, now: str | None) -> LoggedDecision:
-    changed = f"the champion changed from {_called(proposal.champion)} to {_called(now)} meanwhile"
-    return replace(proposal, reasons=(changed, *proposal.reasons))
-
-
-def _called(version: str | None) -> str:
-    return "nobody" if version is None else f"version {version}"
-
-
-def _records(versions: Iterable[ModelVersion]) -> list[LoggedDecision]:
-    return _read(versions, _RECORD)
-
-
-def _intents(versions: Iterable[ModelVersion]) -> list[LoggedDecision]:
-    return _read(versions, _INTENT)
-
-
-def _read(versions: Iterable[ModelVersion], prefix: str) -> list[LoggedDecision]:
-    found = [
-        LoggedDecision.from_json(value)
-        for version in versions
-        for key, value in version.tags.items()
-        if key.startswith(prefix)
-    ]
-    return sorted(found, key=lambda decision: (decision.at, decision.id))
 
 
 def _stamp(moment: datetime) -> str:

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from gzflow.errors import PromotionError
 from gzflow.settings import Settings
 from gzflow.tracking.client import connect
+from gzflow.tracking.decision import LoggedDecision, reigns
 from gzflow.tracking.overview import list_versions
 from gzflow.tracking.registry import Registry
 from gzflow.tracking.run import TrackedRun
-from gzflow.tracking.succession import DECISION, LoggedDecision, Succession, reigns
+from gzflow.tracking.succession import DECISION, Succession
 
 SavedModel = Callable[[int], Path]
 HERE = Path(__file__).parent

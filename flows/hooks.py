@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from gzflow.settings import Settings
-from gzflow.tracking.run import end_orphans
+from gzflow.tracking.orphans import end_orphans
 
 logger = logging.getLogger("gzflow.hooks")
 

@@ -11,7 +11,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_UI_URL
 
 from gzflow.settings import Settings
-from gzflow.tracking.run import Lineage, end_orphans, running_flow_runs
+from gzflow.tracking.orphans import end_orphans, running_flow_runs
+from gzflow.tracking.run import Lineage
 
 logger = logging.getLogger("gzflow.sweep")
 

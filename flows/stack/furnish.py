@@ -25,7 +25,7 @@ from gzflow.settings import Settings
 from gzflow.stages.images import host
 from gzflow.surveys import load_survey, survey_names
 from gzflow.tracking.client import connect
-from gzflow.tracking.run import end_orphans
+from gzflow.tracking.orphans import end_orphans
 
 
 def store(uri: str) -> None:

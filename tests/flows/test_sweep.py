@@ -8,7 +8,8 @@ import pytest
 
 from gzflow.settings import Settings
 from gzflow.tracking.client import connect
-from gzflow.tracking.run import Lineage, TrackedRun, running_flow_runs
+from gzflow.tracking.orphans import running_flow_runs
+from gzflow.tracking.run import Lineage, TrackedRun
 from tests.flows.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -11,7 +11,8 @@ import pytest
 from gzflow.errors import TrackingError
 from gzflow.settings import Settings
 from gzflow.tracking.client import connect
-from gzflow.tracking.run import Lineage, TrackedRun, end_orphans, run_page
+from gzflow.tracking.orphans import end_orphans
+from gzflow.tracking.run import Lineage, TrackedRun, run_page
 
 
 def status_of(settings: Settings, run_id: str) -> str:

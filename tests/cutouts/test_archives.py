@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gzflow.cutouts import places
 from gzflow.cutouts.archives import ImageFiles, ImagePlace, read_image
 from gzflow.errors import MissingImage, NotAnImage, SettingsError, TruncatedImage
+from tests.unlistable import bury
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -362,12 +363,6 @@ def test_looking_up_costs_the_same_in_a_large_archive(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
     put(tmp_path, "a.png")
-    # Too deep for the system to list, also by the superuser, who may read everything else.
-    inner = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(18):
-        os.mkdir("d" * 250, dir_fd=inner)
-        outer, inner = inner, os.open("d" * 250, os.O_RDONLY, dir_fd=inner)
-        os.close(outer)
-    os.close(inner)
+    bury(tmp_path)
     with pytest.raises(SettingsError, match="File name too long"):
         ImageFiles([tmp_path])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from gzflow.cutouts.mosaics.files import tile_files
 from gzflow.errors import SettingsError, SurveyError
 from gzflow.surveys import load_survey
 from gzflow.surveys.mosaic import Mosaic
+from tests.unlistable import bury
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -80,13 +80,7 @@ def test_one_file_for_two_bands_is_refused_once(tmp_path):
 
 def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path):
     touch(tmp_path, "a-g.fits")
-    # Too deep for the system to list, also by the superuser, who may read everything else.
-    inner = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(18):
-        os.mkdir("d" * 250, dir_fd=inner)
-        outer, inner = inner, os.open("d" * 250, os.O_RDONLY, dir_fd=inner)
-        os.close(outer)
-    os.close(inner)
+    bury(tmp_path)
     with pytest.raises(SettingsError, match="this folder cannot be read: File name too long"):
         tile_files([tmp_path], mosaic(g="{tile}-g.fits"))
 

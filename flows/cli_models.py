@@ -122,8 +122,11 @@ def _print_outcome(summary: PromotionSummary, survey: str) -> None:
 
 def _print_comparison(found: RunComparison, *, every: bool) -> None:
     from gzflow.evaluation.comparison import change_rows
+    from gzflow.evaluation.selection import at_least
 
     letters = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(5):  # names are for copying: folded, not cut
+        letters.add_column(overflow="fold")
     for letter, run in (("A", found.first), ("B", found.second)):
         made = f"  {', '.join(run.versions)}" if run.versions else ""
         letters.add_row(f"[bold]{letter}[/]", run.name, run.id[:8], f"{run.started:%Y-%m-%d %H:%M}", run.status + made)
@@ -154,7 +157,7 @@ def _print_comparison(found: RunComparison, *, every: bool) -> None:
         out.print("all metrics are the same")
     out.print()
     if found.gains:
-        out.print(f"On the {found.n_galaxies:,} test galaxies of both (questions: with {found.floor} votes or more):")
+        out.print(f"On the {found.n_galaxies:,} test galaxies of both (questions: with {at_least(found.floor)}):")
         words = {"second": "B is better", "first": "A is better", "neither": "not decided"}
         rows = [
             {

@@ -158,8 +158,9 @@ def _print_diff(found: CatalogueDiff, asked: float, *, every: bool) -> None:
         " intervals have no value in common; other first: its likeliest answer is another; moved by: mean over answers",
         markup=False,
     )
-    out.print()
-    show(_slices(found.slices, every=every))
+    if found.slices:
+        out.print()
+        show(_slices(found.slices, every=every))
 
 
 def _slices(changes: tuple[SliceChange, ...], *, every: bool) -> Table:

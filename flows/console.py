@@ -35,9 +35,19 @@ def show_logs() -> None:
         handler = logging.StreamHandler()
         handler.setLevel(level)
         handler.setFormatter(_OneLine("%(asctime)s  %(message)s", "%H:%M:%S"))
+        handler.addFilter(_said_once)
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(min(level, logger.level or level))
+
+
+def _said_once(record: logging.LogRecord) -> bool:
+    """False for what Prefect says again about an error: a failed task has its line, the command's end has all of it."""
+    message = record.getMessage()
+    if message.startswith("Finished in state"):
+        return False
+    foreseen = record.exc_info is not None and isinstance(record.exc_info[1], GzflowError)
+    return not (foreseen and message.startswith("Encountered exception during execution"))
 
 
 class _OneLine(logging.Formatter):

@@ -22,14 +22,17 @@ def plain(*columns: str, numbers: slice = slice(1, None)) -> Table:
 def by_column(rows: Sequence[Mapping[str, str]]) -> Table:
     """Values by column, in a table as wide as they are: longer headers stand in two lines."""
     widths = {column: max(len(row[column]) for row in rows) for column in rows[0]}
-    table = plain(
-        *("\n".join(column.rsplit(" ", 1)) if len(column) > width else column for column, width in widths.items())
-    )
+    table = plain(*(_in_two_lines(column) if len(column) > width else column for column, width in widths.items()))
     for column, width in zip(table.columns, widths.values(), strict=True):
         column.min_width = width
     for row in rows:
         table.add_row(*row.values())
     return table
+
+
+def _in_two_lines(header: str) -> str:
+    """Broken before its parenthesis, which stays whole, or else before its last word."""
+    return header.replace(" (", "\n(", 1) if " (" in header else "\n".join(header.rsplit(" ", 1))
 
 
 def show(table: Table) -> None:

@@ -8,6 +8,8 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
+from gzflow.evaluation.bootstrap import Interval
+from gzflow.evaluation.comparison import PairedChange, PairedGain
 from gzflow.evaluation.confusion import ConfusionMatrix, confusion_matrices
 from gzflow.evaluation.figures import (
     GalleryRow,
@@ -15,6 +17,7 @@ from gzflow.evaluation.figures import (
     contact_sheet,
     figure_jpeg,
     figure_png,
+    paired_gains_figure,
     reliability,
     sky_map,
     top_galaxies_figure,
@@ -70,6 +73,9 @@ def test_a_large_survey_is_on_the_whole_sky_and_unknown_positions_are_counted() 
     figure = sky_map(ra, generator.uniform(-60, 60, 50))
     assert figure.axes[0].name == "mollweide"
     assert "46 galaxies; 4 have no position" in texts(figure)
+    (axes,) = figure.axes
+    points = max(drawn.get_zorder() for drawn in axes.collections)
+    assert {text.get_text() for text in axes.texts if text.get_zorder() > points} >= {"3h", "12h", "21h"}
     assert size_of(figure_png(figure))
 
 
@@ -111,6 +117,15 @@ def test_a_survey_of_one_question_has_room_for_what_stands_above_its_panel(drawn
     figure = drawn(np.full((30, 2), 0.5), np.full((30, 2), 10), tree, floor=10)
     width = figure.get_figwidth() * figure.dpi
     assert max(text.get_window_extent().x1 for text in figure.texts) < width
+
+
+def test_long_names_of_two_runs_do_not_run_into_each_other() -> None:
+    scores = Interval(0.1, 0.0, 0.2)
+    same = PairedChange(0.5, 0.5, scores)
+    gain = PairedGain("bar", 30, 5.0, 4.9, scores, same, same, same)
+    figure = paired_gains_figure([gain], names=(40 * "first", 40 * "second"))
+    left, right = (text.get_window_extent() for text in figure.texts[-2:])
+    assert left.x1 < right.x0
 
 
 def test_an_empty_confusion_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.console import explained_errors
+from flows.console import explained_errors, show_logs
+from gzflow.errors import EmptyCatalog
 
 
 def test_a_prefect_server_that_is_away_is_named_with_what_to_do(
@@ -27,6 +29,24 @@ def test_a_prefect_server_that_is_away_is_named_with_what_to_do(
         "to fix: start it with `gzflow up`, or correct or unset PREFECT_API_URL",
     ):
         assert words in said
+
+
+def test_an_error_in_a_task_has_one_line_before_it_is_explained(capfd: pytest.CaptureFixture[str]):
+    handlers = {name: list(logging.getLogger(name).handlers) for name in ("gzflow", "prefect")}
+    show_logs()
+    try:
+        logger = logging.getLogger("prefect.task_runs")
+        for error in (EmptyCatalog("the catalog has no rows"), RuntimeError("unforeseen")):
+            behind = (type(error), error, None)
+            logger.error("Task run failed with exception: %r", error, exc_info=behind)
+            logger.error("Finished in state Failed(%r)", error)
+            logger.error("Encountered exception during execution: %r", error, exc_info=behind)
+    finally:
+        for name, before in handlers.items():
+            logging.getLogger(name).handlers[:] = before
+    said = capfd.readouterr().err
+    assert said.count("the catalog has no rows") == 1
+    assert said.count("unforeseen") == 2
 
 
 def test_another_runtime_error_keeps_its_traceback():
@@ -76,7 +96,8 @@ def test_a_signal_keeps_its_exit_code_when_what_it_interrupted_makes_another_err
 def test_a_signal_is_known_also_when_an_error_says_nothing_of_it():
     program = """
 import os, signal, time
-from flows.console import explained_errors
+from flows.console import explained_errors, show_logs
+from gzflow.errors import EmptyCatalog
 with explained_errors():
     try:
         os.kill(os.getpid(), signal.SIGTERM)

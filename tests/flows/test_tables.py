@@ -19,3 +19,9 @@ def test_a_header_wider_than_its_values_stands_in_two_lines(capsys):
         "question        gain (95 %)  holds",
         "bar       +0.1 (0.0 to 0.2)   91 %",
     ]
+
+
+def test_what_stands_in_parentheses_is_not_broken(capsys):
+    show(by_column([{"question": "bar", "agree change (95 %)": "+0.0 (−1.0, +1.0)"}]))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.split("  ")[-1].strip() for line in lines] == ["agree change", "(95 %)", "+0.0 (−1.0, +1.0)"]

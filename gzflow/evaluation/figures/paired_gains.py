@@ -64,8 +64,8 @@ def paired_gains_figure(gains: Sequence[PairedGain], *, names: tuple[str, str], 
     axes.set_xlim(-1.08 * max(widest, 1e-6), 1.08 * max(widest, 1e-6))
     axes.set_xlabel("nats a galaxy", fontsize=SMALL, color=MUTED)
     ends = {"y": 0.12 / height, "fontsize": SMALL, "va": "bottom"}
-    figure.text(left, s=f"← {shortened(names[0], 30)} is better", color=ORANGE, ha="left", **ends)
-    figure.text(right, s=f"{shortened(names[1], 30)} is better →", color=BLUE, ha="right", **ends)
+    figure.text(left, s=f"← {shortened(names[0], 22)} is better", color=ORANGE, ha="left", **ends)
+    figure.text(right, s=f"{shortened(names[1], 22)} is better →", color=BLUE, ha="right", **ends)
     for label in axes.get_yticklabels()[:1]:
         label.set_fontweight("bold")
     return figure

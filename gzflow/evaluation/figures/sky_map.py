@@ -108,12 +108,14 @@ def _whole_sky(
     # The sky is seen from inside: right ascension grows to the left, with 12 h in the middle as surveys show it.
     _points(axes.scatter, np.radians(180 - ra % 360), np.radians(dec), labels, most)
     hours = np.arange(3, 24, 3)
-    axes.set_xticks(np.radians(180 - hours * 15.0), [f"{hour}h" for hour in hours], color=MUTED, fontsize=SMALL)
+    axes.set_xticks(np.radians(180 - hours * 15.0), [""] * len(hours))
     degrees = np.arange(-60, 61, 30)
     axes.set_yticks(np.radians(degrees), [degrees_label(float(d)) for d in degrees], color=MUTED, fontsize=SMALL)
-    for label in axes.get_xticklabels():  # they lie among the points
-        label.set_path_effects([withStroke(linewidth=2.5, foreground=PAPER)])
-        label.set_zorder(5)
+    for hour in hours:  # not as labels of the axis, which lies below the points
+        axes.text(
+            np.radians(180 - hour * 15.0), 0, f"{hour}h", color=MUTED, fontsize=SMALL, ha="center", va="center",
+            zorder=5, path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
+        )  # fmt: skip
     _legend(figure, labels)
     return figure
 

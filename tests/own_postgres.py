@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 
 class PostgreSQL:
@@ -20,9 +21,7 @@ class PostgreSQL:
         self.programs = programs
         self.data = folder / "data"
         self.socket = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.place = f"gzflow@127.0.0.1:{self.port}/postgres"
         self._call("initdb", "-D", str(self.data), "-A", "trust", "-U", "gzflow")
 
@@ -41,7 +40,7 @@ class PostgreSQL:
         command = [str(self.programs / program), *arguments]
         if os.geteuid() == 0:
             command = ["runuser", "-u", "postgres", "--", *command]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, cwd="/")
         assert done.returncode == 0, done.stderr
 
 

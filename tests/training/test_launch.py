@@ -51,9 +51,17 @@ def ranks(folder: Path, role: str = "rank") -> list[psutil.Process]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """False as well for a zombie, which somebody else has to bury."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def gone(folder: Path) -> bool:
-    """Whether, within seconds, nobody works in the folder."""
-    deadline = time.monotonic() + 5
+    """Whether soon nobody works in the folder."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if not ranks(folder) + ranks(folder, "torchrun"):
             return True
@@ -67,12 +75,11 @@ def what_counts(result: TrainResult) -> tuple[bytes, list[object]]:
 
 
 def killing(role: str, folder: Path, at: int) -> Callable[[EpochMetrics], None]:
-    """Kill -9 the last process of that role after an epoch."""
+    """Kill -9 the last process of that role after an epoch, or when the next ones were faster after one of those."""
 
     def on_epoch(epoch: EpochMetrics) -> None:
-        assert epoch.epoch <= at
-        if epoch.epoch == at:
-            ranks(folder, role)[-1].kill()
+        if epoch.epoch >= at and (there := ranks(folder, role)):
+            there[-1].kill()
 
     return on_epoch
 
@@ -229,11 +236,11 @@ def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
         pid = int(started.stdout.readline())
         started.kill()
         started.wait()
-        deadline = time.monotonic() + 5
-        while psutil.pid_exists(pid) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while lives(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert not psutil.pid_exists(pid)
+    assert not lives(pid)
     too_late = subprocess.run(
-        [sys.executable, "-c", child.format("die_with(1234567)")], capture_output=True, timeout=30, check=False
+        [sys.executable, "-c", child.format("die_with(1234567)")], capture_output=True, timeout=200, check=False
     )
     assert (too_late.returncode, too_late.stdout) == (1, b"")

@@ -13,21 +13,9 @@ import pytest
 from gzflow.simulation.survey import SimulatedSurvey
 from tests.flows.prefect_server import PrefectServer, prefect_server
 from tests.flows.webhook import Inbox, inbox
+from tests.survey_files import RINGS
 
 Gzflow = Callable[..., subprocess.CompletedProcess[str]]
-
-RINGS = """
-[survey]
-name = "rings"
-[catalog]
-id = "id_str"
-image = "file"
-[catalog.votes]
-count = "{question}_{answer}"
-[[question]]
-name = "ring"
-answers = ["yes", "no"]
-"""
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ from gzflow.stages import ingest, shard
 from gzflow.stages.counts import total
 from gzflow.surveys import load_survey
 from tests.flows.cluster import cluster, spell
-from tests.flows.conftest import RINGS
 from tests.flows.prefect_server import REPOSITORY
+from tests.survey_files import RINGS
 
 N, PIXELS = ingest.CHUNK + 300, 32
 

@@ -13,19 +13,9 @@ from gzflow.errors import DuplicateIds, EmptyCatalog, MissingColumns, SettingsEr
 from gzflow.settings import Settings
 from gzflow.stages import ingest, shard
 from gzflow.stages.counts import Counts, total
+from tests.survey_files import RINGS
 
-TOML = """
-[survey]
-name = "mine"
-[catalog]
-id = "id_str"
-image = "file"
-[catalog.votes]
-count = "{question}_{answer}"
-[[question]]
-name = "ring"
-answers = ["yes", "no"]
-"""
+TOML = RINGS.replace('"rings"', '"mine"')
 
 
 @pytest.fixture

@@ -22,20 +22,9 @@ from gzflow.stages.counts import Counts, total
 from gzflow.stages.ingest_plan import expected_pace, forecast
 from gzflow.stages.ingest_sample import IngestSample
 from gzflow.surveys import load_survey
+from tests.survey_files import RINGS
 
 N = 24
-RINGS = """
-[survey]
-name = "rings"
-[catalog]
-id = "id_str"
-image = "file"
-[catalog.votes]
-count = "{question}_{answer}"
-[[question]]
-name = "ring"
-answers = ["yes", "no"]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +182,10 @@ def test_a_dead_service_is_told_within_the_patience_of_a_plan(source, services, 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["service", "files"])
 def test_the_time_is_right_within_30_per_cent(kind: str, tmp_path: Path):
-    """Other work on the machine may fall on either measurement alone, so one of five tries must hold."""
+    """Other work on the machine may fall on either measurement alone, so one of eight tries must hold."""
     if kind == "service":
         survey = SimulatedSurvey.draw("decals", 300, 7, pixels=64)
         with LoopbackServices(survey.sky(holes=0.005)) as services:
@@ -208,7 +198,7 @@ def test_the_time_is_right_within_30_per_cent(kind: str, tmp_path: Path):
 
 def _ratios(source: ingest.IngestSource, folder: Path) -> list[float]:
     ratios: list[float] = []
-    while len(ratios) < 5 and not any(0.7 < ratio < 1.3 for ratio in ratios):
+    while len(ratios) < 8 and not any(0.7 < ratio < 1.3 for ratio in ratios):
         settings = Settings.load({}, home=folder / f"home-{len(ratios)}")
         planned = forecast(source, settings).seconds
         assert planned is not None

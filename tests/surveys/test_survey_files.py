@@ -6,19 +6,7 @@ import pytest
 
 from gzflow import load_survey
 from gzflow.errors import SurveyError, UnknownSurvey
-
-RINGS = """
-[survey]
-name = "rings"
-[catalog]
-id = "id_str"
-image = "file"
-[catalog.votes]
-count = "{question}_{answer}"
-[[question]]
-name = "ring"
-answers = ["yes", "no"]
-"""
+from tests.survey_files import RINGS
 
 
 def written(folder: Path, text: str, name: str = "survey.toml") -> Path:

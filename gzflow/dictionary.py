@@ -29,12 +29,13 @@ STATISTICS = {
     "image_colour": "mean of the first channel minus the last, in levels",
 }
 """Statistics of a picture, from `gzflow.model.image_statistics`; a grey picture has no ``image_colour``."""
-_SUPPORT = {
+SUPPORT = {
     "support": "share of galaxies like those of the training that look at least as unlike them; below 0.05: do not"
     " trust the model",
     "support_features": "the same by the encoder's features alone",
     "support_image": "the same by the statistics of the picture alone",
 }
+"""How like the training galaxies one is, from `gzflow.model.support`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def meanings(tree: DecisionTree, level: float) -> dict[str, Meaning]:
         "split": Meaning("part of the data: the model may have learnt from train and validation", ucd="meta.code"),
         "recipe_mismatch": Meaning("how the image differs from those the model was trained on", ucd="meta.note"),
     }
-    known |= {name: Meaning(text, ucd="stat.probability") for name, text in _SUPPORT.items()}
+    known |= {name: Meaning(text, ucd="stat.probability") for name, text in SUPPORT.items()}
     known |= {name: Meaning(f"of the picture: {text}", ucd="stat.value;instr.det") for name, text in STATISTICS.items()}
     for question in tree.questions:
         known[f"{question.name}_proportion-asked"] = Meaning(

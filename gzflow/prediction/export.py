@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gzflow import __version__
-from gzflow.dictionary import described
+from gzflow.dictionary import SUPPORT, described
 from gzflow.durable import replacing
 from gzflow.errors import PredictionError
 from gzflow.model.image_statistics import statistic_names
@@ -24,7 +24,6 @@ MOST_GALAXIES = 10_000
 """In one part."""
 LAYOUT, LAYOUT_WITH_SUPPORT = 2, 3
 """Count the changes of the columns: parts of two layouts do not go into one catalogue."""
-SUPPORT_COLUMNS = ("support", "support_features", "support_image")
 
 
 def layout(supported: bool) -> int:
@@ -86,7 +85,7 @@ def part_table(
                 flat = pa.array(np.ascontiguousarray(part.concentrations[:, :, a]).reshape(-1))
                 columns[f"{column}_concentrations"] = pa.FixedSizeListArray.from_arrays(flat, n_samples)
     if part.support is not None and part.statistics is not None:
-        names = (*SUPPORT_COLUMNS, *statistic_names(part.statistics.shape[1]))
+        names = (*SUPPORT, *statistic_names(part.statistics.shape[1]))
         values = np.concatenate((part.support, part.statistics), axis=1)
         columns |= {name: pa.array(values[:, i]) for i, name in enumerate(names)}
     if part.recipe_differences:

@@ -15,7 +15,9 @@ import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from gzflow.model.morphology import Morphology
+from gzflow.dictionary import SUPPORT
+from gzflow.model.image_statistics import image_statistics, statistic_names
+from gzflow.model.morphology import Morphology, central_crop
 from gzflow.posterior import fractions, intervals, proportions_asked, variances
 
 BATCH = 128
@@ -26,7 +28,9 @@ class ServedMorphology(PythonModel):
 
     `predict` takes uint8 images (n, H, W, C) as a NumPy array, as a shard holds them, and returns one row a galaxy:
     ``{question}_{answer}_fraction``, ``_std``, ``_lower`` and ``_upper`` (the central interval of `level`), and
-    ``{question}_proportion-asked``. Parameters: ``n_samples`` (the model's number), ``seed`` (0) and ``level`` (0.9).
+    ``{question}_proportion-asked``; where the model has a support also ``support``, ``support_features``,
+    ``support_image`` and the statistics ``image_...``, as a catalogue has them. Parameters: ``n_samples`` (the model's
+    number), ``seed`` (0) and ``level`` (0.9).
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -37,17 +41,22 @@ class ServedMorphology(PythonModel):
         """One row a galaxy; see the class."""
         options = {"n_samples": self.model.spec.samples, "seed": 0, "level": 0.9} | (params or {})
         images = np.asarray(model_input)
-        parts = []
+        parts, beside = [], []
+        support = self.model.support
         with torch.inference_mode():
             for start in range(0, len(images), BATCH):
-                batch = images[start : start + BATCH]
-                sampled = self.model.concentrations(
-                    batch,
+                batch = central_crop(torch.from_numpy(images[start : start + BATCH]), self.model.spec.input_pixels)
+                features = self.model.encode(batch)
+                sampled = self.model.head.sample(
+                    features,
                     int(options["n_samples"]),
                     seed=int(options["seed"]),
                     keys=torch.arange(start, start + len(batch), device=self.model.device),
                 )
                 parts.append(sampled.cpu().numpy())
+                if support is not None:
+                    statistics = image_statistics(batch)
+                    beside.append(torch.cat((support(features, statistics), statistics), 1))
         tree = self.model.tree
         concentrations = np.concatenate(parts) if parts else np.ones((0, 1, len(tree.answers)), dtype=np.float32)
         mean = fractions(concentrations, tree)
@@ -63,6 +72,10 @@ class ServedMorphology(PythonModel):
                 columns[f"{name}_lower"] = lower[:, column]
                 columns[f"{name}_upper"] = upper[:, column]
             columns[f"{question.name}_proportion-asked"] = asked[:, q]
+        if support is not None:
+            names = (*SUPPORT, *statistic_names(support.quantiles.shape[1]))
+            values = torch.cat(beside) if beside else torch.zeros(0, len(names))
+            columns |= dict(zip(names, values.double().numpy().T, strict=True))
         return pd.DataFrame(columns)
 
 

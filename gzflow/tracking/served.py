@@ -5,23 +5,32 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import gzflow
+from gzflow.dictionary import SUPPORT
 from gzflow.model.spec import ModelSpec
 from gzflow.tracking.client import quiet
 from gzflow.tree import DecisionTree
 
+if TYPE_CHECKING:
+    from gzflow.model.support import Support
+
 _one_at_a_time = Lock()
 
 
-def output_columns(tree: DecisionTree) -> tuple[str, ...]:
-    """Columns of the served predictions, in order."""
+def output_columns(tree: DecisionTree, support: Support | None) -> tuple[str, ...]:
+    """Columns of the served predictions, in order; those of the model's support, as in a catalogue, come last."""
     columns: list[str] = []
     for question in tree.questions:
         columns += [f"{name}_{part}" for name in question.columns for part in ("fraction", "std", "lower", "upper")]
         columns.append(f"{question.name}_proportion-asked")
+    if support is not None:
+        from gzflow.model.image_statistics import statistic_names
+
+        columns += [*SUPPORT, *statistic_names(support.quantiles.shape[1])]
     return tuple(columns)
 
 
@@ -39,16 +48,17 @@ def save_served(model_folder: Path, spec: ModelSpec, target: Path, *, model_id: 
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    from gzflow.model.morphology import DESCRIPTION, SUPPORT, WEIGHTS, read_support
+    from gzflow.model import morphology
 
+    support = morphology.read_support(model_folder)
     staged = target / "morphology"
     staged.mkdir()
-    for name in (DESCRIPTION, WEIGHTS, *([SUPPORT] if read_support(model_folder) else [])):
+    for name in (morphology.DESCRIPTION, morphology.WEIGHTS, *([morphology.SUPPORT] if support else [])):
         shutil.copyfile(model_folder / name, staged / name)
     channels = spec.recipe.n_channels
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, channels))]),
-        outputs=Schema([ColSpec("double", name) for name in output_columns(spec.tree)]),
+        outputs=Schema([ColSpec("double", name) for name in output_columns(spec.tree, support)]),
         params=ParamSchema(
             [
                 ParamSpec("n_samples", "long", spec.samples),

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from gzflow.dictionary import STATISTICS, SUPPORT
 from gzflow.errors import ModelError, NoChampion, TrackingError
-from gzflow.model.morphology import Morphology
+from gzflow.model.image_statistics import image_statistics
+from gzflow.model.morphology import Morphology, central_crop
+from gzflow.model.support import Support
 from gzflow.posterior import fractions
 from gzflow.settings import Settings
 from gzflow.tracking.client import connect
@@ -143,6 +146,33 @@ def test_the_pyfunc_gives_what_the_model_gives_without_pickle(
     assert (table["shape_smooth_lower"] < table["shape_smooth_fraction"]).all()
     assert [column.name for column in served.metadata.signature.outputs] == list(table.columns)
     assert served.predict(images).equals(served.predict(images))
+
+
+def test_the_pyfunc_tells_which_galaxies_the_model_does_not_know(
+    settings: Settings, saved_model: SavedModel, tmp_path: Path, monkeypatch
+) -> None:
+    import mlflow
+
+    images = np.random.default_rng(0).integers(60, 120, (140, 40, 40, 3), dtype=np.uint8)
+    model = Morphology.load(saved_model(1))
+    cropped = central_crop(torch.from_numpy(images), model.spec.input_pixels)
+    with torch.inference_mode():
+        features, statistics = model.encode(cropped), image_statistics(cropped)
+    model.support = Support.fit((features[:40], features[40:]), (statistics[:40], statistics[40:]))
+    model.save(tmp_path / "known")
+    register(settings, tmp_path / "known")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", settings.tracking_uri)
+    served = mlflow.pyfunc.load_model("models:/gzflow-toy@champion")
+    brighter = np.concatenate((images[40:50], images[40:50] + np.uint8(100)))
+    table = served.predict(brighter)
+    assert [column.name for column in served.metadata.signature.outputs] == list(table.columns)
+    assert list(table.columns)[-13:] == [*SUPPORT, *STATISTICS]
+    with torch.inference_mode():
+        expected = model.support(features[40:50], statistics[40:50]).numpy()
+    np.testing.assert_allclose(table[[*SUPPORT]].to_numpy()[:10], expected, atol=0.03)
+    assert (table["support"][:10] > 0.05).sum() >= 8
+    assert (table["support"][10:] < 0.05).all()
+    assert list(served.predict(images[:0]).columns) == list(table.columns)
 
 
 def test_no_file_of_a_registered_model_is_a_pickle(settings: Settings, saved_model: SavedModel) -> None:

@@ -71,6 +71,13 @@ class Drift:
         """Whether the run's galaxies are others than those that the model knows."""
         return self.out > self.allowed or any(number.drifts for number in self.numbers)
 
+    def metrics(self) -> dict[str, float]:
+        """The numbers by the names that they have in every run of such pictures."""
+        numbers = {"drift/out-of-support": self.out, "drift/galaxies": self.n, "drift/drifts": float(self.drifts)}
+        for number in self.numbers:
+            numbers |= {f"drift/distance/{number.name}": number.distance, f"drift/median/{number.name}": number.median}
+        return numbers
+
     def sentence(self) -> str:
         """One line for people."""
         share = f"{self.out:.1%} of {self.n:,} galaxies are out of support ({self.expected:.0%} of galaxies like the"

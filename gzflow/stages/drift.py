@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +17,9 @@ from gzflow.evaluation.figures.drift import drift_figure
 from gzflow.model.image_statistics import statistic_names
 from gzflow.model.morphology import read_support
 from gzflow.model.support import FALSE_ALARMS
+from gzflow.settings import Settings
+from gzflow.stages.run_file import folder_run
+from gzflow.tracking.run import Lineage, run_exists
 
 DRIFT = "drift.json"
 PICTURE = "drift.png"
@@ -42,3 +46,21 @@ def report_drift(model_folder: Path, folder: Path, parts: Iterable[Path]) -> Dri
     write_json(folder / DRIFT, asdict(drift) | {"drifts": drift.drifts, "sentence": drift.sentence()})
     write_bytes(folder / PICTURE, figure_png(drift_figure(drift)))
     return drift
+
+
+def log_drift(drift: Drift, folder: Path, settings: Settings, survey: str, pinned: Mapping[str, Any]) -> None:
+    """Note the report in MLflow, in a run of the catalogue below the one that made its model; again, it is gone on."""
+    made_by = str(pinned["run_id"])
+    lineage = Lineage(pinned["tree_fingerprint"], pinned["shard_fingerprint"], parent_model=pinned["model_uri"])
+    with folder_run(
+        folder,
+        settings,
+        survey,
+        name=f"prediction {folder.name}",
+        lineage=lineage,
+        tags={"gzflow.kind": "prediction"},
+        parent_run_id=made_by if made_by and run_exists(settings, made_by) else None,
+    ) as run:
+        run.log_results(drift.metrics())
+        run.log_file(folder / DRIFT)
+        run.log_file(folder / PICTURE, "figures")

@@ -31,7 +31,7 @@ from gzflow.settings import Settings
 from gzflow.shards.header import MANIFEST, ShardEntry
 from gzflow.shards.reader import ShardReader, ShardSet
 from gzflow.stages.counts import Counts
-from gzflow.stages.drift import report_drift
+from gzflow.stages.drift import log_drift, report_drift
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.stand_in import stand_in
 from gzflow.surveys import load_survey, survey_names
@@ -314,7 +314,7 @@ def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG00
     return Counts(n_in=chunk.n, done=table.num_rows).balanced(f"prediction of {part.name}")
 
 
-def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSummary:  # noqa: ARG001
+def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSummary:
     """The closed catalogue, with its manifest and the gallery of top galaxies."""
     survey = load_survey(plan_.survey)
     folder = Path(plan_.folder)
@@ -332,6 +332,9 @@ def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSum
         folder / MANIFEST,
         {"survey": survey.name, "pinned": dict(plan_.pinned), "counts": asdict(counts), "entries": entries},
     )
+    # The catalogue is whole by now, also where MLflow is away.
+    if drift is not None:
+        log_drift(drift, folder, settings, survey.name, plan_.pinned)
     summary = PredictSummary(
         survey=survey.name,
         folder=folder,

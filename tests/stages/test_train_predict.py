@@ -24,6 +24,7 @@ from gzflow.stages import predict, train
 from gzflow.stages.counts import Counts, total
 from gzflow.stages.train_summary import RESULT
 from gzflow.surveys import load_survey
+from gzflow.tracking.client import connect
 from gzflow.tracking.registry import Registry
 from gzflow.training.config import TrainConfig
 
@@ -263,6 +264,27 @@ def test_every_galaxy_has_its_support_and_the_run_says_how_it_drifts(trained):
     assert (result.folder / "drift.png").read_bytes().startswith(b"\x89PNG")
     assert result.drift is not None
     assert result.drift.sentence() == drift["sentence"]
+
+
+def test_a_catalogue_has_one_run_with_its_drift_below_the_run_that_made_its_model(trained):
+    settings, toml, summary = trained
+    options = predict.PredictOptions(survey=toml, samples=5)
+    for _ in range(2):
+        result, _ = predicted(options, settings)
+    client = connect(settings)
+    experiment = client.get_experiment_by_name("gzflow-sim").experiment_id
+    runs = client.search_runs(
+        [experiment], f"tags.`gzflow.kind` = 'prediction' AND run_name LIKE '%{result.folder.name}'"
+    )
+    assert len(runs) == 1
+    assert runs[0].info.status == "FINISHED"
+    assert runs[0].data.tags["mlflow.parentRunId"] == summary.run_id
+    assert runs[0].data.metrics == pytest.approx(result.drift.metrics())
+    assert {"drift/out-of-support", "drift/distance/support_features", "drift/median/image_sky"} <= set(
+        runs[0].data.metrics
+    )
+    kept = {file.path for folder in ("", "figures") for file in client.list_artifacts(runs[0].info.run_id, folder)}
+    assert {"drift.json", "figures/drift.png"} <= kept
 
 
 def test_a_model_of_before_there_were_supports_predicts_and_says_so(trained, tmp_path):

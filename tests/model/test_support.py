@@ -69,6 +69,14 @@ def test_an_ensemble_of_before_is_judged_by_its_first_member(support: Support) -
     assert torch.equal(support(both, statistics), support(features, statistics))
 
 
+def test_features_in_bfloat16_call_no_galaxy_out_of_support(support: Support) -> None:
+    features, statistics = draw(3000, 6)
+    exact, rough = support(features, statistics)[:, 1], support(features.bfloat16(), statistics)[:, 1]
+    assert not torch.equal(exact, rough)
+    alarms = [(p < FALSE_ALARMS).float().mean().item() for p in (exact, rough)]
+    assert alarms[0] == pytest.approx(alarms[1], abs=0.005)
+
+
 def test_what_one_member_of_an_ensemble_finds_odd_is_out_of_support() -> None:
     known, held_out, new = (
         (torch.cat((draw(n, seed)[0], draw(n, seed + 10)[0]), 1), draw(n, seed)[1])

@@ -32,6 +32,7 @@ from flows.cli_options import (
     ConcentrationsOption,
     ConfigOption,
     EpochsOption,
+    EvaluationOption,
     ImagesOption,
     JoinOption,
     MappingOption,
@@ -159,6 +160,7 @@ def train(
     ] = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
+    evaluate: EvaluationOption = True,
 ) -> None:
     """Fit a model to the votes, log the run to MLflow and register it; the first one becomes champion.
 
@@ -172,12 +174,12 @@ def train(
         from flows.joint import joint as together
 
         show_logs()
-        out.print(together(surveys=surveys, pixels=pixels, config=options).sentence())
+        out.print(together(surveys=surveys, pixels=pixels, config=options, evaluation=evaluate).sentence())
     else:
         from flows.train import train as flow
 
         show_logs()
-        out.print(flow(survey=surveys[0], pixels=pixels, config=options).sentence())
+        out.print(flow(survey=surveys[0], pixels=pixels, config=options, evaluation=evaluate).sentence())
     next_step(f"gzflow predict {surveys[0]}")
 
 
@@ -191,6 +193,7 @@ def predict(
     allow_recipe_mismatch: MismatchOption = False,
     concentrations: ConcentrationsOption = False,
     precision: PrecisionOption = "auto",
+    evaluate: EvaluationOption = True,
     fresh: Annotated[bool, typer.Option(help="Leave an unfinished run of another model version, begin anew.")] = False,
 ) -> None:
     """Predict vote fractions with their intervals for every galaxy of a survey's shards."""
@@ -208,6 +211,7 @@ def predict(
         allow_recipe_mismatch=allow_recipe_mismatch,
         keep_concentrations=concentrations,
         precision=precision,
+        evaluation=evaluate,
         fresh=fresh,
     )
     out.print(summary.sentence())

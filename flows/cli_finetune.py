@@ -10,6 +10,7 @@ import typer
 from flows.cli_options import (
     ConfigOption,
     EpochsOption,
+    EvaluationOption,
     PixelsOption,
     SurveyArgument,
     TrainingSeedOption,
@@ -45,6 +46,7 @@ def finetune(
     scratch: Annotated[bool, typer.Option(help="Train the same budget from scratch beside every fine-tune.")] = True,
     *,
     config: ConfigOption = None,
+    evaluate: EvaluationOption = True,
 ) -> None:
     """Fine-tune a model of one survey to another one's questions; the survey's first model becomes its champion."""
     from gzflow.stages.finetune_options import FineTuneOptions
@@ -68,6 +70,7 @@ def finetune(
         label_counts=list(options.label_counts),
         seeds=seeds,
         scratch=scratch,
+        evaluation=evaluate,
     )
     out.print(summary.sentence())
     if summary.picture is not None:

@@ -61,6 +61,9 @@ PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option(help="Of the encoder; bfloat16 is faster where a CPU has it."),
 ]
+EvaluationOption = Annotated[
+    bool, typer.Option("--evaluate/--no-evaluate", help="Score the model on the test galaxies at the end.")
+]
 RunOption = Annotated[
     str | None,
     typer.Option(help="A prediction run's folder, its name or the name's first characters. Empty: the latest."),

@@ -41,7 +41,7 @@ def fit(chunk: TrainChunk, settings: Settings, parent_run_id: str, bar: Training
     return summary
 
 
-def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary:
+def steps(options: FineTuneOptions, settings: Settings, *, evaluation: bool = True) -> stage.FineTuneSummary:
     """The tasks of a fine-tune, inside whatever flow is running."""
     plan = plan_fine_tuning(options, settings)
     bar = TrainingBar("finetune-progress", trainings=len(plan.chunks), epochs=plan.config.epochs)
@@ -56,7 +56,8 @@ def steps(options: FineTuneOptions, settings: Settings) -> stage.FineTuneSummary
         artifacts.picture("finetune-curve", "Learning curve", summary.picture.read_bytes())
     artifacts.link("finetune-run", summary.url or "", "MLflow run of the whole comparison")
     artifacts.link("finetune-model-run", summary.tuned.url or "", "MLflow run of the registered model")
-    evaluate.steps(EvaluateOptions(options.survey, model=summary.tuned.version, seed=summary.tuned.seed), settings)
+    if evaluation:
+        evaluate.steps(EvaluateOptions(options.survey, model=summary.tuned.version, seed=summary.tuned.seed), settings)
     artifacts.next_step(f"gzflow predict {options.survey}", "a catalogue of vote fractions by the champion")
     if summary.tuned.alias == "champion" and not summary.tuned.reused:
         events.champion_changed(summary.tuned)
@@ -72,6 +73,7 @@ def finetune(
     label_counts: LabelCounts | None = None,
     seeds: Annotated[int, Field(ge=1, le=20)] = 1,
     scratch: bool = True,
+    evaluation: bool = True,
 ) -> stage.FineTuneSummary:
     """Fine-tune a model to a survey's questions and register it; the first one becomes the survey's champion.
 
@@ -83,9 +85,10 @@ def finetune(
         label_counts: Numbers of training galaxies for a learning curve, each below all of them. Empty: no curve.
         seeds: Trainings for each point of the curve.
         scratch: Train the same budget from scratch beside every fine-tune, for comparison.
+        evaluation: Score the model on the test galaxies at the end: calibration, slices and a page.
     """
     options = FineTuneOptions(survey, parent, pixels, config, tuple(label_counts or ()), seeds, scratch)
-    return steps(options, Settings.load())
+    return steps(options, Settings.load(), evaluation=evaluation)
 
 
 def _lines(summary: stage.FineTuneSummary) -> list[str]:

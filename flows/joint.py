@@ -36,7 +36,10 @@ def fit(plan: stage.JointPlan, settings: Settings, bar: TrainingBar) -> stage.Jo
 
 @flow(name="joint", flow_run_name=origin.run_name, **HOOKS)
 def joint(
-    surveys: Annotated[list[SurveyName], Field(min_length=2)], pixels: Side | None = None, config: Training = DEFAULTS
+    surveys: Annotated[list[SurveyName], Field(min_length=2)],
+    pixels: Side | None = None,
+    config: Training = DEFAULTS,
+    evaluation: bool = True,
 ) -> stage.JointSummary:
     """Fit one model to several surveys' votes, a head a survey; each survey gets its share as a model of its own.
 
@@ -44,6 +47,7 @@ def joint(
         surveys: Shipped surveys' names, or paths of TOMLs that describe yours; each needs shards.
         pixels: Side of the shards' images, the same in all surveys. Empty: the one set there is.
         config: Training options.
+        evaluation: Score each survey's share on its test galaxies at the end: calibration, slices and a page.
     """
     settings = Settings.load()
     plan = plan_joint(surveys, settings, pixels, config)
@@ -55,7 +59,8 @@ def joint(
     artifacts.picture("joint-curves", "Loss by epoch", curves_picture(summary.whole))
     artifacts.link("joint-run", summary.whole.url or "", "MLflow run of the training, the surveys' runs below it")
     for named, share in zip(plan.shares, summary.shares, strict=True):
-        evaluate.steps(EvaluateOptions(named.survey, model=share.version, seed=config.seed), settings)
+        if evaluation:
+            evaluate.steps(EvaluateOptions(named.survey, model=share.version, seed=config.seed), settings)
         if share.alias == "champion" and not share.reused:
             events.champion_changed(share)
     artifacts.next_step(f"gzflow predict {plan.shares[0].survey}", "a catalogue of vote fractions by the champion")

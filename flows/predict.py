@@ -37,7 +37,7 @@ def close(plan: stage.PredictPlan, counts: Counts, settings: Settings) -> stage.
     return stage.finish(plan, counts, settings)
 
 
-def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSummary:
+def steps(options: stage.PredictOptions, settings: Settings, *, evaluation: bool = True) -> stage.PredictSummary:
     """The tasks of a prediction, inside whatever flow is running."""
     plan = pin(options, settings)
     with stage.alone(plan):
@@ -54,7 +54,8 @@ def steps(options: stage.PredictOptions, settings: Settings) -> stage.PredictSum
         artifacts.picture("predict-gallery", "Top galaxies by answer", summary.gallery.read_bytes())
     if summary.drift is not None:
         artifacts.picture("predict-drift", "Drift from the training galaxies", (summary.folder / PICTURE).read_bytes())
-    evaluate.steps(_evaluation(plan, options), settings)
+    if evaluation:
+        evaluate.steps(_evaluation(plan, options), settings)
     return summary
 
 
@@ -76,6 +77,8 @@ def predict(
     allow_recipe_mismatch: bool = False,
     keep_concentrations: bool = False,
     precision: Precision = "auto",
+    *,
+    evaluation: bool = True,
     fresh: bool = False,
     or_simulated: bool = False,
 ) -> stage.PredictSummary:
@@ -90,6 +93,7 @@ def predict(
         allow_recipe_mismatch: Predict on images made another way than the model's; every row is stamped.
         keep_concentrations: Write every sample's concentrations too.
         precision: Of the encoder; bfloat16 is faster on a CPU that has it and moves fractions by about 0.001.
+        evaluation: Score the model on the test galaxies that volunteers saw: calibration, slices and a page.
         fresh: Leave an unfinished run of another model version and begin anew.
         or_simulated: As long as nothing of the survey was ingested, predict the demo's simulated sky of it.
     """
@@ -105,4 +109,4 @@ def predict(
         fresh=fresh,
         or_simulated=or_simulated,
     )
-    return steps(options, Settings.load())
+    return steps(options, Settings.load(), evaluation=evaluation)

@@ -55,7 +55,9 @@ def fit_ensemble(chunk: stage.TrainChunk, settings: Settings, pixels: int | None
     return ensemble.run(plan, settings, each=each, flow_run=origin.flow_run())
 
 
-def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainConfig) -> stage.TrainSummary:
+def steps(
+    survey: str, settings: Settings, *, pixels: int | None, config: TrainConfig, evaluation: bool = True
+) -> stage.TrainSummary:
     """The tasks of a training, inside whatever flow is running."""
     chunk = plan_training(survey, settings, pixels, config)
     sizes = ", ".join(f"{n:,} for {split}" for split, n in chunk.n_galaxies.items())
@@ -70,7 +72,8 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
     artifacts.picture("train-curves", "Loss by epoch", stage.curves_picture(summary))
     if compared := ensemble.table(summary):
         artifacts.table("train-members", "Single members and the ensemble, on the same test galaxies", compared)
-    evaluate.steps(EvaluateOptions(survey, model=summary.version, seed=config.seed), settings)
+    if evaluation:
+        evaluate.steps(EvaluateOptions(survey, model=summary.version, seed=config.seed), settings)
     artifacts.next_step(f"gzflow predict {survey}", "a catalogue of vote fractions by the champion")
     if summary.alias == "champion" and not summary.reused:
         events.champion_changed(summary)
@@ -78,12 +81,15 @@ def steps(survey: str, settings: Settings, *, pixels: int | None, config: TrainC
 
 
 @flow(name="train", flow_run_name=origin.run_name, **HOOKS)
-def train(survey: SurveyName, pixels: Side | None = None, config: Training = DEFAULTS) -> stage.TrainSummary:
+def train(
+    survey: SurveyName, pixels: Side | None = None, config: Training = DEFAULTS, evaluation: bool = True
+) -> stage.TrainSummary:
     """Fit a model, or an ensemble of several, to a survey's votes; the first one becomes the survey's champion.
 
     Args:
         survey: A shipped survey's name, or the path of a TOML that describes yours; it needs shards.
         pixels: Side of the shards' images. Empty: the one set there is.
         config: Training options.
+        evaluation: Score the model on the test galaxies at the end: calibration, slices and a page.
     """
-    return steps(survey, Settings.load(), pixels=pixels, config=config)
+    return steps(survey, Settings.load(), pixels=pixels, config=config, evaluation=evaluation)

@@ -22,6 +22,7 @@ from gzflow.stages.scoring import BY_QUESTION, SCORES
 from gzflow.tracking.artifacts import read_artifact
 from gzflow.tracking.logged_run import LoggedRun, find_run
 from gzflow.tracking.run import PARENT_TAG
+from gzflow.tree import DecisionTree
 
 _TAGS = {
     "data": {"gzflow.tree_fingerprint": "tree", "gzflow.shard_fingerprint": "shards"},
@@ -156,6 +157,7 @@ def _gains(
             tables.append(pl.read_parquet(io.BytesIO(content)))
     if len(tables) < 2:
         return (), 0, 0, notes
+    tables = [_share(table, other.survey) for table, other in zip(tables, (second, first), strict=True)]
     questions = [
         name.removesuffix("_nll") for name in tables[0].columns if name.endswith("_nll") and name in tables[1].columns
     ]
@@ -188,6 +190,19 @@ def _gains(
     floor = usual_floor(totals, 10)
     one, other = (_scores(kept, questions, totals >= floor, suffix) for suffix in ("", "|second"))
     return paired_gains(one, other, questions), kept.height, floor, notes
+
+
+def _share(table: pl.DataFrame, survey: str) -> pl.DataFrame:
+    """Of the scores of surveys learnt together, one survey's galaxies with its questions as it names them itself.
+
+    Scores without questions of that survey, or of the whole beside another whole, stay as they are.
+    """
+    mark = DecisionTree.joined_question(survey, "")
+    own = {name: name.removeprefix(mark) for name in table.columns if name.startswith(mark)}
+    if not own:
+        return table
+    galaxies = table.filter(pl.sum_horizontal(name for name in own if name.endswith("_votes")) > 0)
+    return galaxies.select("id_str", "votes", "nll", "nll_constant", *own).rename(own)
 
 
 def _scores(rows: pl.DataFrame, questions: Sequence[str], counted: NDArray[np.bool_], suffix: str) -> GalaxyScores:

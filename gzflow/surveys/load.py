@@ -58,6 +58,8 @@ def _meant(name: str) -> str:
     """What somebody who gave this name may have wanted to say."""
     if name.endswith(".toml"):
         return f"there is no file of that name in {Path.cwd()}; correct the path"
+    if name.startswith("joint-"):
+        return "surveys that were learnt together go one by one: each has its share as a model in its own name"
     if (own := Path(f"{name}.toml")).is_file():
         return f"say {own}: a survey of your own is named by its file"
     if near := get_close_matches(name, survey_names(), n=2):

@@ -24,6 +24,7 @@ def flow_of(entry):
 def test_the_deployments_are_those_that_the_pages_promise():
     stages = {f"{flow}/{survey}" for flow in ("ingest", "shard", "train", "predict", "promote") for survey in SURVEYS}
     others = {"finetune/hubble", "finetune/candels", "pipeline/demo", "pipeline/decals", "sweep/runs", "acquire/zenodo"}
+    others |= {"joint/gz2-decals-hubble"}
     assert sorted(f"{flow_of(entry).name}/{entry['name']}" for entry in ENTRIES) == sorted(stages | others)
 
 

@@ -70,6 +70,8 @@ def test_words_to_choose_from_are_a_menu_and_options_show_their_defaults() -> No
         ("flows/train.py:train", {"survey": "decals", "config": {"members": 21}}, "maximum of 20"),
         ("flows/finetune.py:finetune", {"survey": "hubble", "config": {"members": 2}}, "maximum of 1"),
         ("flows/train.py:train", {}, "survey"),
+        ("flows/joint.py:joint", {"surveys": ["decals"]}, "surveys"),
+        ("flows/predict.py:predict", {"survey": "decals", "evaluation": "perhaps"}, "perhaps"),
         ("flows/shard.py:shard", {"survey": "decals", "pixels": 4096}, "maximum of 1024"),
         ("flows/shard.py:shard", {"survey": "decals", "codec": "png"}, "png"),
         ("flows/predict.py:predict", {"survey": "decals", "samples": 0}, "minimum of 1"),

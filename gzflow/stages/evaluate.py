@@ -19,7 +19,7 @@ from gzflow.durable import replacing, write_json
 from gzflow.errors import EvaluationError, NothingToScore, RecipeMismatch
 from gzflow.evaluation.metrics import Evaluation, evaluate
 from gzflow.evaluation.report import write_report
-from gzflow.evaluation.selection import question_totals, usual_floor
+from gzflow.evaluation.selection import at_least, question_totals, usual_floor
 from gzflow.evaluation.slices import GalaxyScores, Slice, SliceScore, numeric_slices, slice_scores, slices_of
 from gzflow.evaluation.tables import question_rows
 from gzflow.evaluation.weighting import WeightedScore, cells_of, weighted_scores
@@ -318,10 +318,10 @@ def _concluded(found: Evaluated, folder: Path, settings: Settings) -> EvaluateSu
         headline = (
             f"test NLL {total.nll:.3f} (constant Dirichlet {total.nll_constant:.3f}, majority answer"
             f" {total.nll_majority:.3f}; {total.n:,} galaxies), 90 % intervals hold {100 * total.coverage:.1f} %"
-            f" (questions with {evaluation.floor} votes or more)"
+            f" (questions with {at_least(evaluation.floor)})"
         )
         sample = (
-            f"galaxies where at least half of the volunteers were asked, {evaluation.floor} votes or more (MAE:"
+            f"galaxies where at least half of the volunteers were asked, {at_least(evaluation.floor)} (MAE:"
             f" {evaluation.fraction_floor}); gain: NLL of the constant Dirichlet less the model's, with its 95 %"
             " bootstrap interval"
         )

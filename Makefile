@@ -23,7 +23,8 @@ test: $(STAMP) ## the tests (under ten minutes on two cores)
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not alone' -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m 'slow and alone'
 
 check: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/ruff check .

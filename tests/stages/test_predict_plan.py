@@ -90,13 +90,14 @@ def test_without_a_model_there_is_nothing_to_plan(home):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_time_and_size_are_right_within_30_per_cent(home):
-    """Other work on the machine may fall on either measurement alone, so one of five tries must hold."""
+    """Other work on the machine may fall on either measurement alone, so one of eight tries must hold."""
     settings, toml, small = home
     shards = ShardSet.open(settings.shards("sim", 32))
     model = untrained(shards, "efficientnet_b0", small.parent)  # long enough to be measured
     ratios: list[tuple[float, float]] = []
-    while len(ratios) < 5 and not any(0.7 < value < 1.3 for value, _ in ratios):
+    while len(ratios) < 8 and not any(0.7 < value < 1.3 for value, _ in ratios):
         options = predict.PredictOptions(survey=toml, model=str(model), samples=20 + len(ratios), fresh=True)
         found = forecast(options, settings)
         plan = predict.plan(options, settings)

@@ -30,6 +30,7 @@ from gzflow.evaluation.metrics import Evaluation
 from gzflow.evaluation.report import GalaxyCard, NextStep, Picture, Report, Section, write_report
 from gzflow.evaluation.tables import Account, accounting_table, failure_table, headline_tiles, metric_table
 from gzflow.model.morphology import read_spec
+from gzflow.model.spec import ModelSpec
 from gzflow.posterior import fractions, intervals
 from gzflow.settings import Settings, without_password
 from gzflow.shards.header import SPLITS
@@ -76,6 +77,7 @@ def build(run: PipelineRun, settings: Settings) -> ReportSummary:
     survey = load_survey(run.survey)
     shards = ShardSet.open(run.sharded.folder)
     evaluation, ids, concentrations, votes = load_evaluation(run.trained.folder)
+    spec = read_spec(run.trained.folder / "model")
     means = fractions(concentrations, shards.tree) if len(ids) else np.zeros((0, len(shards.tree.answers)))
     title = survey.about.title or survey.name
     report = Report(
@@ -87,9 +89,9 @@ def build(run: PipelineRun, settings: Settings) -> ReportSummary:
             _accounting(run, survey, settings),
             _galaxies(shards),
             _training(run.trained),
-            *_scores(evaluation, means, votes, shards.tree, read_spec(run.trained.folder / "model").n_channels),
+            *_scores(evaluation, means, votes, shards.tree, spec.n_channels),
             *_gallery(run.predicted),
-            *_one_galaxy(shards, ids, concentrations, votes),
+            *_one_galaxy(shards, ids, concentrations, votes, spec),
         ),
         provenance=_provenance(run, shards, settings),
         acknowledgements=tuple(text for text in (survey.about.acknowledgement, survey.about.citation) if text),
@@ -173,7 +175,12 @@ def _scores(
         Picture(figure_png(confusion_figure(matrix)), alt=f"Confusion matrix of {matrix.question}", wide=False)
         for matrix in matrices
     ]
-    pictures.append(Picture(figure_png(reliability(means, votes, tree)), alt="Predicted against observed fractions"))
+    pictures.append(
+        Picture(
+            figure_png(reliability(means, votes, tree, floor=evaluation.floor)),
+            alt="Predicted against observed fractions",
+        )
+    )
     folded = [metric_table(evaluation, selection, fold=True) for selection in ("asked", "confident")]
     folded += [agreement_table(evaluation, "half-asked", fold=True), answer_table(evaluation, fold=True)]
     tables = (metric_table(evaluation, "half-asked"), calibration_table(evaluation))
@@ -188,7 +195,7 @@ def _gallery(predicted: PredictSummary) -> tuple[Section, ...]:
 
 
 def _one_galaxy(
-    shards: ShardSet, ids: Sequence[str], concentrations: NDArray[Any], votes: NDArray[Any]
+    shards: ShardSet, ids: Sequence[str], concentrations: NDArray[Any], votes: NDArray[Any], spec: ModelSpec
 ) -> tuple[Section, ...]:
     """The test galaxy whose volunteers were asked the most questions, as model and volunteers see it."""
     if not len(ids):
@@ -197,7 +204,7 @@ def _one_galaxy(
     row = int(np.lexsort((asked.sum(1), np.minimum(asked, 5).sum(1)))[-1])
     one = concentrations[row : row + 1]
     mean, (lower, upper) = fractions(one, shards.tree)[0], intervals(one, shards.tree)
-    table = galaxy_table(ids[row], mean, lower[0], upper[0], shards.tree, votes=votes[row])
+    table = galaxy_table(ids[row], mean, lower[0], upper[0], shards.tree, votes=votes[row], withheld=spec.unidentified)
     picture = None
     for reader in shards.readers("test"):
         if ids[row] in reader.ids:

@@ -87,7 +87,7 @@ class Nursery:
 
     def close(self) -> None:
         """Let it end."""
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=200)
 
     def run(
         self,

@@ -21,7 +21,7 @@ def test_killed_and_run_again(name, kills, stages, kill_and_rerun):
 @pytest.mark.parametrize(("name", "kills"), MANY.items())
 def test_killed_many_times(name, kills, stages, kill_and_rerun, record_property):
     killed = tried = 0
-    while killed < kills and tried < 4 * kills:
+    while killed < kills and tried < 12 * kills:  # a moment may be after the end, more often when the machine idles
         killed += kill_and_rerun(stages(name), 1 + tried, A_TRIAL)
         tried += A_TRIAL
     record_property("kills", f"{name}: {killed} of {tried} kills interrupted it in its work")

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from gzflow.model.morphology import Morphology
 from gzflow.settings import Settings
 from gzflow.tracking.registry import Registry
 from gzflow.tracking.run import TrackedRun
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -29,9 +29,7 @@ pytestmark = pytest.mark.slow
 def served(empty_store: Path) -> Iterator[Settings]:
     """Settings that name a running server over the store under `empty_store`'s home."""
     home = empty_store.parents[1]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     known = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environ = known | {"GZFLOW_HOME": str(home), "MLFLOW_PORT": str(port)}
     program = shlex.quote(str(Path(sys.executable).with_name("mlflow")))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from pathlib import Path
 
 from prefect import flow, runtime, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import FlowRunContext
 from prefect.futures import wait
 
 from flows import artifacts
 from flows.origin import label
+from flows.progress import Bar
 from flows.retries import may_pass
 from flows.runner import Threads
 from flows.stopping import heard
@@ -20,35 +17,6 @@ from gzflow.cutouts.zenodo import RecordFile
 from gzflow.settings import Settings
 from gzflow.stages import acquire as stage
 from gzflow.stages.free_space import readable
-
-EVERY_S = 5.0
-
-
-class Meter:
-    """The run's bar: bytes of all files together; written to the server every few seconds."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self._n_bytes = max(n_bytes, 1)
-        self._have = 0
-        self._said = time.monotonic()
-        self._lock = threading.Lock()
-        self._artifact = (
-            create_progress_artifact(0.0, key="acquire-progress", description=f"{readable(n_bytes)}")
-            if FlowRunContext.get() is not None
-            else None
-        )
-
-    def add(self, n: int) -> None:
-        """So many more bytes are on the disk."""
-        with self._lock:
-            self._have += n
-            now = time.monotonic()
-            due = now - self._said >= EVERY_S or self._have >= self._n_bytes
-            if due:
-                self._said = now
-            share = 100 * min(1.0, max(0, self._have) / self._n_bytes)
-        if due and self._artifact is not None:
-            update_progress_artifact(self._artifact, share)
 
 
 @task(
@@ -60,9 +28,9 @@ class Meter:
     retry_condition_fn=may_pass,
     cache_policy=None,
 )
-def bring(plan: stage.AcquirePlan, file: RecordFile, settings: Settings, meter: Meter) -> stage.AcquiredFile:
+def bring(plan: stage.AcquirePlan, file: RecordFile, settings: Settings, bar: Bar) -> stage.AcquiredFile:
     """One file of the record, whole and verified."""
-    return stage.run_chunk(plan, file, settings, meter.add)
+    return stage.run_chunk(plan, file, settings, bar.add)
 
 
 def run_name() -> str:
@@ -86,8 +54,8 @@ def acquire(record: str, files: list[str] | None = None, to: Path | None = None)
     settings = Settings.load()
     plan = stage.plan(record, files, to, settings)
     with stage.alone(plan.folder):
-        meter = Meter(plan.bytes)
-        futures = [bring.submit(plan, file, settings, meter) for file in plan.files]
+        bar = Bar("acquire", plan.bytes, readable(plan.bytes))
+        futures = [bring.submit(plan, file, settings, bar) for file in plan.files]
         with heard():
             wait(futures)
         got = [future.result(raise_on_failure=False) for future in futures]

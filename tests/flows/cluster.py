@@ -20,9 +20,9 @@ from tests.flows.prefect_server import wait_for
 def spell(folder: str, number: int) -> None:
     """Note when a turn began and ended, in a worker."""
     with ClusterRunner.turn("a host"):
-        start = time.time()
+        start = time.monotonic()
         time.sleep(0.1)
-        (Path(folder) / str(number)).write_text(f"{start} {time.time()}")
+        (Path(folder) / str(number)).write_text(f"{start} {time.monotonic()}")
 
 
 class Cluster:
@@ -34,7 +34,7 @@ class Cluster:
         self.file = folder / "scheduler.json"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._popen("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        wait_for(self.file.is_file, 60, "the scheduler wrote its address")
+        wait_for(self.file.is_file, 200, "the scheduler wrote its address")
         self.client = distributed.Client(scheduler_file=str(self.file), set_as_default=False)
         self.address = str(self.client.scheduler.address)
 
@@ -42,7 +42,7 @@ class Cluster:
         self._popen("worker", "--host", "127.0.0.1", "--no-nanny", "--no-dashboard", "--nthreads", "1")
 
     def wait_for_workers(self, n: int) -> None:
-        self.client.wait_for_workers(n, timeout=60)
+        self.client.wait_for_workers(n, timeout=200)
         self._pids: Mapping[str, int] = self.client.run(os.getpid)
 
     def kill_one_at_work(self, on: str, seconds: float) -> str:

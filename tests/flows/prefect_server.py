@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,14 +16,10 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from tests.ports import free_port
+
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def wait_for(look: Callable[[], T], seconds: float, what: str, *, every: float = 0.2) -> T:
@@ -193,13 +188,13 @@ class PrefectServer:
                 process.send_signal(signal.SIGTERM)
         for process in self._started:
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
         for left in self.processes():
             left.kill()
-        wait_for(lambda: not self.processes(), 10, "no process is left")
+        wait_for(lambda: not self.processes(), 60, "no process is left")
 
 
 def _has(process: psutil.Process, wanted: Mapping[str, str]) -> bool:

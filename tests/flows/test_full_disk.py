@@ -31,7 +31,7 @@ def test_a_command_does_not_wait_for_a_server_that_cannot_be(rings: Path, full: 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=60, env=environment | {"GZFLOW_HOME": str(full)},
+        capture_output=True, text=True, check=False, timeout=250, env=environment | {"GZFLOW_HOME": str(full)},
     )  # fmt: skip
     assert done.returncode == 2
     assert f"DiskError: the disk is full\n  where: {full}" in done.stderr

@@ -29,6 +29,7 @@ from flows.stack.plan import plan
 from flows.stack.process import marked
 from flows.stack.state import StackState
 from gzflow.errors import StackError
+from tests.ports import free_port
 from tests.stack import ROOT, Stack, running_stack, user_environment
 
 POOLS = ("cpu", "gpu", "net")
@@ -40,7 +41,7 @@ def slow(test):
     return pytest.mark.slow(pytest.mark.timeout(900)(test))
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
+def wait_for(what: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -49,7 +50,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 90) -> None:
 
 def is_200(url: str, auth: tuple[str, str] | None = None) -> bool:
     try:
-        return httpx.get(url, follow_redirects=True, timeout=10, auth=auth).status_code == 200
+        return httpx.get(url, follow_redirects=True, timeout=60, auth=auth).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -107,9 +108,7 @@ def test_a_server_that_is_named_and_does_not_answer_is_told(tmp_path: Path):
 
 
 def test_a_shell_that_still_exports_the_stopped_stack_starts_it_again(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {"GZFLOW_HOME": str(tmp_path), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     assert not plan(StackOptions(prefect_port=port, mlflow_port=0), environ).prefect.joined
 
@@ -191,13 +190,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_both_pages_are_there(stack: Stack):
     for url in (stack.prefect_url, stack.mlflow_url):
         assert is_200(url)
-    settings = httpx.get(f"{stack.prefect_url}/ui-settings", timeout=10).json()
+    settings = httpx.get(f"{stack.prefect_url}/ui-settings", timeout=60).json()
     assert settings["api_url"] == f"{stack.prefect_url}/api"
 
 
 @slow
 def test_pools_workers_limits_and_deployments_are_there(stack: Stack):
-    with httpx.Client(base_url=stack.state.prefect_api, timeout=10) as api:
+    with httpx.Client(base_url=stack.state.prefect_api, timeout=60) as api:
         pools = {pool["name"]: pool for pool in api.post("/work_pools/filter", json={}).json()}
         assert {name: pool["concurrency_limit"] for name, pool in pools.items()} == {"cpu": 2, "gpu": 1, "net": 4}
         for name in pools:
@@ -291,7 +290,7 @@ def test_kill_9_leaves_nothing_and_the_next_start_is_clean(tmp_path: Path):
         supervisor = stack.state.supervisor()
         assert supervisor is not None
         supervisor.kill()
-        wait_for(lambda: not marked(home), seconds=30)
+        wait_for(lambda: not marked(home))
         assert all(map(is_closed, urls))
         # In the foreground this time, ended by Ctrl-C.
         again = subprocess.Popen(
@@ -300,7 +299,7 @@ def test_kill_9_leaves_nothing_and_the_next_start_is_clean(tmp_path: Path):
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            wait_for(lambda: stack.state.pid == again.pid and stack.state.ready, seconds=200)
+            wait_for(lambda: stack.state.pid == again.pid and stack.state.ready)
             with sqlite3.connect(home / "prefect" / "prefect.db") as database:
                 runs = "select state_name from flow_run join deployment on deployment.id = deployment_id"
                 states = [state for (state,) in database.execute(f"{runs} where deployment.name = 'demo'")]
@@ -325,16 +324,16 @@ def test_with_passwords_everybody_else_is_kept_out_and_they_are_written_nowhere(
             (f"{stack.prefect_url}/api/admin/version", "prefect-sesame"),
             (f"{stack.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1", "mlflow-sesame"),
         ):
-            assert httpx.get(url, timeout=10).status_code == 401
-            assert httpx.get(url, timeout=10, auth=("admin", "wrong")).status_code == 401
-            assert httpx.get(url, timeout=10, auth=("admin", password)).status_code == 200
+            assert httpx.get(url, timeout=60).status_code == 401
+            assert httpx.get(url, timeout=60, auth=("admin", "wrong")).status_code == 401
+            assert httpx.get(url, timeout=60, auth=("admin", password)).status_code == 200
         # A client in another terminal, and the worker's flow run, which asks MLflow.
         login = {"PREFECT_API_AUTH_STRING": "admin:prefect-sesame"}
         user = Stack(home, dict(stack.environment) | login)
         user.prefect("deployment", "run", "sweep/runs", "--watch")
         for process in marked(home):
             assert "sesame" not in " ".join(process.cmdline())
-        with httpx.Client(base_url=stack.state.prefect_api, auth=("admin", "prefect-sesame"), timeout=10) as api:
+        with httpx.Client(base_url=stack.state.prefect_api, auth=("admin", "prefect-sesame"), timeout=60) as api:
             assert "sesame" not in api.post("/deployments/filter", json={}).text
             assert "sesame" not in api.post("/flow_runs/filter", json={}).text
     for path in home.rglob("*"):

@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def test_runs_of_ended_and_deleted_flow_runs_are_ended(server: PrefectServer) -> None:
     settings = Settings.load(server.env)
     sweep = server.deploy("flows/sweep.py:sweep", "runs", "cpu")
-    states = {state: server.submit(sweep) for state in ("CRASHED", "RUNNING", "SCHEDULED", "CANCELLED")}
+    server.run("prefect", "work-pool", "create", "unattended", "--type", "process", "--overwrite")
+    begun_by_nobody = server.deploy("flows/sweep.py:sweep", "unattended", "unattended")
+    states = {state: server.submit(begun_by_nobody) for state in ("CRASHED", "RUNNING", "SCHEDULED", "CANCELLED")}
     for state, flow_run in states.items():
         server.post(f"flow_runs/{flow_run}/set_state", state={"type": state, "name": state.title()}, force=True)
     here, elsewhere = f"{server.ui}/runs/flow-run/", "http://other.example:4200/runs/flow-run/"

@@ -17,8 +17,9 @@ class Inbox:
         self.url = url
         self.posts: list[dict[str, Any]] = []
 
-    def about(self, flow_run: str) -> list[dict[str, Any]]:
-        return [post for post in self.posts if flow_run in post["link"]]
+    def about(self, flow_run: str, *events: str) -> list[dict[str, Any]]:
+        """Posts of these events; on a machine that has much to do any run may be told of as late, too."""
+        return [post for post in self.posts if flow_run in post["link"] and post["event"] in events]
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [post for post in self.posts if post["event"] == event]

@@ -43,7 +43,7 @@ class Operated:
 
     def watch(self, deployment: str, *words: str) -> None:
         """`prefect deployment run ... --watch`."""
-        done = self.stack.prefect("deployment", "run", deployment, "--watch", *words, check=False, timeout=280)
+        done = self.stack.prefect("deployment", "run", deployment, "--watch", *words, check=False, timeout=600)
         self.said[deployment] = done
         if found := re.search(r"UUID: ([0-9a-f-]{36})", done.stdout):
             self.runs[deployment] = found[1]
@@ -64,7 +64,7 @@ class Operated:
 
 
 def _answer(url: str, body: Any) -> Any:
-    answer = httpx.get(url, timeout=30) if body is None else httpx.post(url, json=body, timeout=30)
+    answer = httpx.get(url, timeout=60) if body is None else httpx.post(url, json=body, timeout=60)
     return answer.raise_for_status().json()
 
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,12 +22,13 @@ from gzflow.catalog.store import CatalogStore
 from gzflow.errors import GzflowError
 from gzflow.settings import Settings
 from gzflow.tracking.registry import Registry
+from tests.flows.prefect_server import wait_for
 from tests.stack import Stack, running_stack
 
 SECRETS = {name: f"hidden-{name}-9f3a71c5" for name in ("prefect", "mlflow", "catalog", "webhook")}
 UNREACHABLE = "postgresql+psycopg://somebody:{password}@127.0.0.1:1/catalog"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @dataclass
@@ -115,7 +117,7 @@ def test_the_failures_were_really_provoked(guarded, webhook):
         logs = [message for (message,) in connection.execute("select message from log")]
     assert states.count("FAILED") >= 3
     assert any("Traceback" in message for message in logs)
-    assert webhook[1], "nobody was told of a failure"
+    wait_for(lambda: webhook[1], 120, "somebody was told of a failure")
 
 
 def test_no_file_holds_a_password(guarded):
@@ -123,8 +125,11 @@ def test_no_file_holds_a_password(guarded):
     looked = [path for path in home.rglob("*") if path.is_file()]
     names = {path.name for path in looked}
     assert {"prefect.db", "mlflow.db", "state.json", "worker-gpu.log", "prefect-server.log"} <= names
-    leaks = {str(path.relative_to(home)): found for path in looked if (found := _found(path.read_bytes()))}
-    assert leaks == {}
+    leaks = {}
+    for path in looked:
+        with suppress(FileNotFoundError):  # a database's journal, of one transaction
+            leaks[str(path.relative_to(home))] = _found(path.read_bytes())
+    assert {name: found for name, found in leaks.items() if found} == {}
 
 
 def test_nothing_printed_shows_a_password(guarded):

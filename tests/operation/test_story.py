@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import httpx
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import pytest
 
 from gzflow.shards.reader import ShardSet
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SKY = "decals-sim-150-42"
 
 
@@ -43,7 +44,7 @@ def test_the_flow_runs_page_leads_to_a_living_mlflow_run_and_that_back(operated)
     text = "\n".join(str(page["data"]) for page in pages if page["type"] == "markdown")
     link = re.search(rf"{re.escape(operated.stack.mlflow_url)}/#/experiments/(\w+)/runs/(\w+)", text)
     assert link is not None, text[:2000]
-    assert httpx.get(link[0], timeout=10).status_code == 200
+    assert httpx.get(link[0], timeout=60).status_code == 200
     run = operated.mlflow(f"/runs/get?run_id={link[2]}")["run"]
     assert (run["info"]["experiment_id"], run["info"]["status"]) == (link[1], "FINISHED")
     tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
@@ -73,8 +74,13 @@ def test_nothing_went_wrong_on_the_way(operated):
 
 
 def test_nothing_is_left_running(operated):
-    states = {run["state_type"] for run in operated.prefect("/flow_runs/filter", {})}
+    deadline = time.monotonic() + 120
+    while True:  # the sweep's hour may have come just now, and its next ones are planned
+        states = {run["state_type"] for run in operated.prefect("/flow_runs/filter", {})}
+        if states <= {"COMPLETED", "SCHEDULED"}:
+            break
+        assert time.monotonic() < deadline, states
+        time.sleep(1)
     assert "COMPLETED" in states
-    assert states <= {"COMPLETED", "SCHEDULED"}  # the sweep's next hours
     _, runs = operated.mlflow_runs()
     assert {run["info"]["status"] for run in runs} == {"FINISHED"}

@@ -52,6 +52,7 @@ def log_result(
         {
             "best/epoch": result.best_epoch,
             "best/val-loss": best["validation_loss"],
+            "head/val-loss": result.refit.loss if result.refit else float("nan"),
             "galaxies/train": result.n_train,
             "galaxies/validation": origin.n_galaxies["validation"],
             "galaxies/test": origin.n_galaxies["test"],

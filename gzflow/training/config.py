@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,8 +17,18 @@ SMALL_SET = 5_000
 
 
 EncoderName = Annotated[str, Field(json_schema_extra={"pattern": r"^([a-z][a-z0-9_]*|timm:[\w./:-]+)$"})]
-_LATER = ("encoder_weights", "grey", "likelihood", "samples", "members", "components")
-"""Options that came after the first release of the run folders' names."""
+BEFORE = MappingProxyType(
+    {
+        "encoder_weights": None,
+        "grey": None,
+        "likelihood": "dirichlet-multinomial",
+        "samples": 20,
+        "members": 1,
+        "components": 1,
+        "head_epochs": 0,
+    }
+)
+"""Options that came after the first release of the run folders' names, and what runs without them did."""
 
 
 class TrainConfig(BaseModel):
@@ -58,6 +69,9 @@ class TrainConfig(BaseModel):
     """Most epochs; the learning rate follows a cosine to the last of them."""
     patience: Annotated[int, Field(ge=1)] = 10
     """Epochs without a better validation loss before training stops."""
+    head_epochs: Annotated[int, Field(ge=0)] = 20
+    """Epochs of the head alone, after the best one, on features that stay as they are; the head is kept as it was where
+    they do not lower the validation loss."""
     batch_size: Annotated[int, Field(ge=2)] | Literal["auto"] = "auto"
     """Galaxies a step, over all devices. "auto": 32 for small sets, else 128."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -123,10 +137,8 @@ class TrainConfig(BaseModel):
     def fingerprint(self) -> str:
         """16 hex digits of all that decides the result; not of how it is computed."""
         values = self.model_dump(mode="json", exclude={"workers"})
-        # A run of before these existed is found again as long as they say nothing new.
-        for name in _LATER:
-            if values[name] == type(self).model_fields[name].default:
-                del values[name]
+        # A run of before these existed is found again by what it did.
+        values = {name: value for name, value in values.items() if name not in BEFORE or value != BEFORE[name]}
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from gzflow.errors import TrainingError
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.refit import Refit
 
 DESCRIPTION = "training.json"
 
@@ -35,6 +36,7 @@ class _Finished(BaseModel):
     history: Annotated[list[EpochMetrics], Field(min_length=1)]
     best_epoch: Annotated[int, Field(ge=0)]
     baseline: dict[str, float]
+    refit: Refit | None = None
 
 
 def read_finished(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gzflow.training.run import Run
 
 CHECKPOINT = "checkpoint.ckpt"
 MODEL = "model"
+_ASIDE = "best-epoch"
 
 
 def claim(folder: Path, run: Run) -> dict[str, Any]:
@@ -61,8 +62,24 @@ def clear(folder: Path) -> None:
     """Forget the run in `folder`."""
     for name in (CHECKPOINT, DESCRIPTION):
         (folder / name).unlink(missing_ok=True)
-    if (folder / MODEL).is_dir():
-        shutil.rmtree(folder / MODEL)
+    for name in (MODEL, _ASIDE):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+
+
+def set_aside(folder: Path) -> Path:
+    """The best epoch's model as training left it: a copy, made once, for what comes after is written over the first."""
+    aside, copied = folder / _ASIDE, folder / f"{_ASIDE}.tmp"
+    if not aside.is_dir():
+        shutil.rmtree(copied, ignore_errors=True)
+        shutil.copytree(folder / MODEL, copied)
+        copied.rename(aside)
+    return aside
+
+
+def forget_aside(folder: Path) -> None:
+    """Delete what `set_aside` made."""
+    shutil.rmtree(folder / _ASIDE, ignore_errors=True)
 
 
 def finished_epochs(folder: Path) -> list[EpochMetrics]:

@@ -59,7 +59,7 @@ def launch(
     job.prepare(shards, config, parent)
     logger.info("training in %d processes", config.devices)
     finished = _run(job, config.devices, on_epoch or (lambda _: None), stop or (lambda: False))
-    return conclude(shards, config, folder, finished=finished)
+    return conclude(shards, config, folder, finished=finished, stop=stop)
 
 
 def _run(job: Job, n: int, on_epoch: Callable[[EpochMetrics], None], stop: Callable[[], bool]) -> bool:

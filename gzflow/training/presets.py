@@ -16,7 +16,7 @@ from gzflow.training.config import TrainConfig
 Kind = TypeVar("Kind", bound=TrainConfig)
 
 # No schedule, no decay, no clipping, no averaged weights: Adam as these papers and codes have it.
-_PLAIN = {"weight_decay": 0.0, "warmup": 0.0, "final_lr": 1.0, "clip": 0.0, "average": 0.0}
+_PLAIN = {"weight_decay": 0.0, "warmup": 0.0, "final_lr": 1.0, "clip": 0.0, "average": 0.0, "head_epochs": 0}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -63,6 +63,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "final_lr": 1.0,
             "clip": 0.3,
             "average": 0.0,
+            "head_epochs": 0,
             "patience": 8,
             "epochs": 1000,
         },

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,16 @@ from gzflow.errors import TrainingError
 from gzflow.model.losses import constant_dirichlet, dirichlet_multinomial_nll
 from gzflow.model.morphology import Morphology
 from gzflow.shards.reader import ShardSet
-from gzflow.training.config import FineTuneConfig, TrainConfig
+from gzflow.training.config import BEFORE, FineTuneConfig, TrainConfig
 from gzflow.training.data import training_rows
 from gzflow.training.description import DESCRIPTION, read_finished
-from gzflow.training.folder import MODEL, finished_epochs
+from gzflow.training.folder import MODEL, finished_epochs, forget_aside, set_aside
 from gzflow.training.metrics import RunningNLL
+from gzflow.training.progress import Stopped
+from gzflow.training.refit import Refit, refit_head
 from gzflow.training.support import fit_support
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class TrainResult:
         Galaxies trained on: all, or `TrainConfig.labels` of them.
     finished
         False when `stop` ended the run: calling `train` again goes on from there.
+    refit
+        Of the head, after the best epoch; None where it was not done or did not concern this survey alone.
     """
 
     model: Morphology
@@ -57,10 +65,26 @@ class TrainResult:
     config: TrainConfig
     n_train: int
     finished: bool
+    refit: Refit | None = None
 
 
-def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: bool = True) -> TrainResult:
-    """What the run in `folder` came to so far; when it has `finished`, its description says so from now on.
+def conclude(
+    shards: ShardSet,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    finished: bool = True,
+    stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """What the run in `folder` came to so far; when its epochs have `finished`, the model is completed.
+
+    The head is trained once more and the support added, from the best epoch's model, which is set aside until the
+    description says that the run is finished: killed at any moment, the next call does it again.
+
+    Parameters
+    ----------
+    stop
+        Asked now and then; once it says True, the run is left as its last epoch left it.
 
     Raises
     ------
@@ -78,13 +102,23 @@ def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: b
     rows = training_rows(shards, config.labels, config.seed)
     baseline = constant_nll(shards, shards.votes("train")[rows])
     description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
-    # From disk: what is returned is what was saved, and it is the best epoch, not the last.
-    model = Morphology.load(folder / MODEL)
+    refit = description.get("refit")
     if finished and not description["finished"]:
-        model.support = fit_support(model, shards, rows)
-        model.save(folder / MODEL)
-        done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline}
-        write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
+        model = Morphology.load(set_aside(folder))
+        try:
+            refit = asdict(refit_head(model, shards, rows, config, stop=stop)) if config.head_epochs else None
+        except Stopped:
+            logger.info("stopped on request after the last epoch")
+            finished, model = False, Morphology.load(set_aside(folder))
+        else:
+            model.support = fit_support(model, shards, rows)
+            model.save(folder / MODEL)
+            done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline, "refit": refit}
+            write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
+            forget_aside(folder)
+    else:
+        # From disk: what is returned is what was saved, and it is the best epoch, not the last.
+        model = Morphology.load(folder / MODEL)
     return TrainResult(
         model=model,
         folder=folder / MODEL,
@@ -94,6 +128,7 @@ def conclude(shards: ShardSet, config: TrainConfig, folder: Path, *, finished: b
         config=config,
         n_train=len(rows),
         finished=finished,
+        refit=Refit(**refit) if refit else None,
     )
 
 
@@ -109,7 +144,7 @@ def load_result(folder: Path) -> TrainResult:
     try:
         description = json.loads(path.read_text("utf-8"))
         finished, kind = description["finished"], FineTuneConfig if description.get("parent") else TrainConfig
-        config = kind(**description["config"])
+        config = kind(**(BEFORE | description["config"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             "there is no training run",
@@ -133,6 +168,7 @@ def load_result(folder: Path) -> TrainResult:
         config=config,
         n_train=description["n_train"],
         finished=True,
+        refit=Refit(**description["refit"]) if description.get("refit") else None,
     )
 
 

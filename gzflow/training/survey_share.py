@@ -69,6 +69,7 @@ class SurveyShare:
             "n_train": len(self.rows),
             "baseline": constant_nll(self.shards, self.shards.votes("train")[self.rows]),
             "history": [self.epoch(EpochMetrics(**epoch)).to_dict() for epoch in result.history],
+            "refit": None,
         }
         write_json(folder / DESCRIPTION, whole | own)
 

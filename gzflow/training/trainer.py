@@ -79,7 +79,7 @@ def train(
     if description["finished"]:
         return conclude(shards, config, Path(folder))
     finished = fit_epochs(shards, config, Path(folder), parent=parent, on_epoch=on_epoch, stop=stop)
-    return conclude(shards, config, Path(folder), finished=finished)
+    return conclude(shards, config, Path(folder), finished=finished, stop=stop)
 
 
 def begin(

@@ -76,6 +76,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, text: st
 def test_new_options_leave_the_fingerprint_of_older_runs_alone() -> None:
     plain = TrainConfig()
     assert plain.fingerprint == TrainConfig(samples=20).fingerprint
+    # What runs did before there was a second training of the head.
+    assert TrainConfig(head_epochs=0).fingerprint == "a2d4be9dd9a7625c"
     assert plain.fingerprint != TrainConfig(grey=True).fingerprint
     assert FineTuneConfig().fingerprint != plain.fingerprint
 

@@ -19,6 +19,8 @@ from gzflow.prediction.predict import predict_shard
 from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.metrics import EpochMetrics
+from gzflow.training.run import Run
+from gzflow.training.start import new_model
 from gzflow.training.trainer import train
 
 FAST = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16)
@@ -210,6 +212,28 @@ def test_nothing_to_learn_from(
 def test_two_galaxies_are_enough_to_run(make_set: MakeSet, tmp_path: Path) -> None:
     shards = make_set(tmp_path / "shards", {"train": 2, "validation": 1}, pixels=32)
     assert train(shards, FAST.model_copy(update={"epochs": 1}), tmp_path / "run").finished
+
+
+def test_the_gradient_is_clipped(toy_set: ShardSet, tmp_path: Path) -> None:
+    """AdamW divides by the gradient's size plus 1e-8: below that it hardly moves."""
+    still = FAST.model_copy(update={"epochs": 1, "weight_decay": 0.0, "average": 0.0, "head_epochs": 0})
+    moved = {}
+    for clip in (1e-13, 0.3):
+        run = Run.settle(toy_set, still.model_copy(update={"clip": clip}), None)
+        start = dict(new_model(run).named_parameters())
+        end = dict(train(toy_set, run.config, tmp_path / str(clip)).model.named_parameters())
+        moved[clip] = max((end[name] - start[name]).detach().abs().max().item() for name in start)
+    assert moved[1e-13] < 1e-5 < 1e-4 < moved[0.3]
+
+
+def test_mixed_precision_learns_much_the_same_and_keeps_float32_weights(toy_set: ShardSet, tmp_path: Path) -> None:
+    once = FAST.model_copy(update={"epochs": 1, "precision": "32-true"})
+    plain = train(toy_set, once, tmp_path / "plain")
+    mixed = train(toy_set, once.model_copy(update={"precision": "bf16-mixed"}), tmp_path / "mixed")
+    assert {parameter.dtype for parameter in mixed.model.parameters()} == {torch.float32}
+    (exact,), (rounded,) = plain.history, mixed.history
+    assert rounded["train_loss"] != exact["train_loss"]
+    assert rounded["train_loss"] == pytest.approx(exact["train_loss"], rel=0.02)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from gzflow.evaluation.figures import figure_png
@@ -11,7 +10,7 @@ from gzflow.shards.header import SPLITS
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.train_chunk import TrainChunk
 from gzflow.stages.train_summary import TrainSummary
-from gzflow.stages.training_log import curves
+from gzflow.stages.training_log import stored_curves
 from gzflow.stages.training_run import run_training
 from gzflow.surveys import load_survey
 from gzflow.training.config import TrainConfig
@@ -53,5 +52,4 @@ def run_chunk(
 
 def curves_picture(summary: TrainSummary) -> bytes:
     """Loss by epoch, as PNG."""
-    stored = json.loads((summary.folder / "training.json").read_text("utf-8"))
-    return figure_png(curves(stored["history"], stored["baseline"], summary.best_epoch))
+    return figure_png(stored_curves(summary.folder))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from gzflow.stages.scoring import TEST
 from gzflow.stages.train_chunk import Origin
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.run import TrackedRun
+from gzflow.training.description import DESCRIPTION
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.result import TrainResult
 from gzflow.training.survey_share import SurveyShare, survey_shares
@@ -71,7 +74,9 @@ def log_figures(
     run: TrackedRun, result: TrainResult, evaluation: Evaluation | None, tree: DecisionTree, *, whole: bool
 ) -> None:
     """Pictures of the training and its scores; those of every question only for a model that may be used."""
-    run.log_bytes("figures/training-curves.png", figure_png(curves(result.history, result.baseline, result.best_epoch)))
+    refit = result.refit.loss if result.refit else None
+    figure = curves(result.history, result.baseline, result.best_epoch, refit)
+    run.log_bytes("figures/training-curves.png", figure_png(figure))
     if evaluation is None:
         return
     run.log_bytes("figures/transforms.png", figure_png(transforms_figure(evaluation.calibrations)))
@@ -83,10 +88,19 @@ def log_figures(
         run.log_bytes("figures/reliability.png", figure_png(reliability(means, stored["votes"], tree)))
 
 
-def curves(history: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], best_epoch: int) -> Figure:
-    """The training curves of a run, from the trainer's history and its constant baseline."""
+def stored_curves(folder: Path) -> Figure:
+    """The training curves of the finished run in `folder`."""
+    stored = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+    refit = stored.get("refit")
+    return curves(stored["history"], stored["baseline"], stored["best_epoch"], refit["loss"] if refit else None)
+
+
+def curves(
+    history: Sequence[Mapping[str, Any]], baseline: Mapping[str, float], best_epoch: int, refit: float | None
+) -> Figure:
+    """The training curves of a run: the trainer's history, its constant baseline, and the loss of the final head."""
     points = [
         {"epoch": epoch["epoch"], "train/loss": epoch["train_loss"], "val/loss": epoch["validation_loss"]}
         for epoch in history
     ]
-    return training_curves(points, baseline=baseline["loss"], best_epoch=best_epoch)
+    return training_curves(points, baseline=baseline["loss"], best_epoch=best_epoch, refit=refit)

@@ -10,8 +10,9 @@ from typing import Any
 import lightning
 import torch
 
-from gzflow.durable import write_json
+from gzflow.durable import write_json, write_many
 from gzflow.errors import TrainingError
+from gzflow.training.config import BEFORE
 from gzflow.training.description import DESCRIPTION
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.run import Run
@@ -34,12 +35,15 @@ def claim(folder: Path, run: Run) -> dict[str, Any]:
         "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
         "finished": False,
     }
+    if not (folder / CHECKPOINT).is_file():
+        # Of a run whose clearing was cut short: no epoch of this one is finished.
+        forget_aside(folder)
     if not path.is_file():
         write_json(path, mine)
         return mine
     theirs: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if theirs.get("fingerprint") != mine["fingerprint"]:
-        settings = theirs.get("config", {})
+        settings = BEFORE | theirs.get("config", {})
         differences = [
             f"{key}: {settings.get(key)!r} there, {value!r} now"
             for key, value in mine["config"].items()
@@ -72,14 +76,25 @@ def set_aside(folder: Path) -> Path:
     aside, copied = folder / _ASIDE, folder / f"{_ASIDE}.tmp"
     if not aside.is_dir():
         shutil.rmtree(copied, ignore_errors=True)
-        shutil.copytree(folder / MODEL, copied)
+        write_many({copied / path.name: path.read_bytes() for path in (folder / MODEL).iterdir()})
         copied.rename(aside)
     return aside
 
 
+def best_model(folder: Path) -> Path:
+    """Where the best epoch's model is as training left it, in the folder of an unfinished run."""
+    aside = folder / _ASIDE
+    return aside if aside.is_dir() else folder / MODEL
+
+
 def forget_aside(folder: Path) -> None:
     """Delete what `set_aside` made."""
-    shutil.rmtree(folder / _ASIDE, ignore_errors=True)
+    aside, forgotten = folder / _ASIDE, folder / f"{_ASIDE}.tmp"
+    shutil.rmtree(forgotten, ignore_errors=True)
+    if aside.is_dir():
+        # Never half of it under its name: that would be taken for all.
+        aside.rename(forgotten)
+        shutil.rmtree(forgotten)
 
 
 def finished_epochs(folder: Path) -> list[EpochMetrics]:

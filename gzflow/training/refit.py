@@ -75,7 +75,7 @@ def refit_head(
     Raises
     ------
     Stopped
-        Somebody asked for an end; the model is as it was.
+        Somebody asked for an end; the head is left half trained.
     """
     head = model.head
     assert isinstance(head, ConcentrationHead)  # an ensemble is made of finished members
@@ -121,7 +121,7 @@ def _trained(
     schedule = LambdaLR(optimizer, warm_cosine(batches * config.head_epochs, _WARMUP, _FINAL))
     before = validated()
     best, kept = Refit(0, before, before), copy.deepcopy(head.state_dict())
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
         torch.manual_seed(config.seed)
         for epoch in range(1, config.head_epochs + 1):
             head.train()
@@ -148,8 +148,7 @@ def _features(model: Morphology, galaxies: Galaxies, stop: Callable[[], bool] | 
             images, counted = galaxies[[(0, int(place)) for place in places[start : start + _READ]]]
             features.append(model.encode(central_crop(images, model.spec.input_pixels)).float())
             votes.append(counted.to(model.device))
-    # Copies, for what is made in inference mode takes no part in training.
-    return torch.cat(features).clone(), torch.cat(votes)
+    return torch.cat(features), torch.cat(votes)
 
 
 def _heed(stop: Callable[[], bool] | None) -> None:

@@ -21,7 +21,7 @@ from gzflow.shards.reader import ShardSet
 from gzflow.training.config import BEFORE, FineTuneConfig, TrainConfig
 from gzflow.training.data import training_rows
 from gzflow.training.description import DESCRIPTION, read_finished
-from gzflow.training.folder import MODEL, finished_epochs, forget_aside, set_aside
+from gzflow.training.folder import MODEL, best_model, finished_epochs, forget_aside, set_aside
 from gzflow.training.metrics import RunningNLL
 from gzflow.training.progress import Stopped
 from gzflow.training.refit import Refit, refit_head
@@ -39,7 +39,7 @@ class TrainResult:
     model
         The best epoch's, in evaluation mode, on the CPU.
     folder
-        Where it is saved (``model/`` in the run's folder).
+        Where it is saved: in the run's folder, ``model/`` when that is finished.
     history
         One dictionary an epoch, see `EpochMetrics`.
     best_epoch
@@ -103,25 +103,28 @@ def conclude(
     baseline = constant_nll(shards, shards.votes("train")[rows])
     description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
     refit = description.get("refit")
+    place = folder / MODEL
     if finished and not description["finished"]:
         model = Morphology.load(set_aside(folder))
         try:
             refit = asdict(refit_head(model, shards, rows, config, stop=stop)) if config.head_epochs else None
         except Stopped:
             logger.info("stopped on request after the last epoch")
-            finished, model = False, Morphology.load(set_aside(folder))
+            finished, place = False, best_model(folder)
+            model = Morphology.load(place)
         else:
             model.support = fit_support(model, shards, rows)
-            model.save(folder / MODEL)
+            model.save(place)
             done = {"finished": True, "best_epoch": best.epoch, "baseline": baseline, "refit": refit}
             write_json(folder / DESCRIPTION, description | done | {"history": [epoch.to_dict() for epoch in history]})
             forget_aside(folder)
     else:
         # From disk: what is returned is what was saved, and it is the best epoch, not the last.
-        model = Morphology.load(folder / MODEL)
+        place = place if finished else best_model(folder)
+        model = Morphology.load(place)
     return TrainResult(
         model=model,
-        folder=folder / MODEL,
+        folder=place,
         history=[epoch.to_dict() for epoch in history],
         best_epoch=best.epoch,
         baseline=baseline,

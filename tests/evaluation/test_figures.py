@@ -91,6 +91,10 @@ def test_training_curves_mark_best_epoch_and_baseline(epochs: int) -> None:
     assert "constant Dirichlet\n9.50" in texts(figure)
     if epochs:
         assert f"best epoch {epochs}" in texts(figure)
+    again = training_curves(history, baseline=9.5, best_epoch=epochs - 1, refit=7.25)
+    assert ("then the head alone: 7.25" in texts(again)) == bool(epochs)
+    if epochs:
+        assert again.axes[0].get_ylim()[0] < 7.25
 
 
 def test_a_first_epoch_far_off_does_not_flatten_the_rest() -> None:

@@ -18,6 +18,7 @@ def training_curves(
     *,
     baseline: float | None = None,
     best_epoch: int | None = None,
+    refit: float | None = None,
     title: str = "Loss by epoch",
 ) -> Figure:
     """Training and validation loss by epoch, with what a constant Dirichlet scores on the validation galaxies.
@@ -31,6 +32,8 @@ def training_curves(
         Validation loss of the constant Dirichlet fitted to the training votes.
     best_epoch
         The epoch whose weights were kept, from 0.
+    refit
+        Validation loss after the head alone was trained on from there.
     """
     figure = new_figure(7.6, 4.0)
     epochs = np.array([entry["epoch"] + 1 for entry in history], dtype=np.float64)
@@ -52,7 +55,9 @@ def training_curves(
         at = best["epoch"] + 1
         axes.axvline(at, color=INK, linewidth=0.8, linestyle=":")
         axes.plot(at, best["val/loss"], "o", markersize=9, markerfacecolor="none", markeredgecolor=BLUE)
-    _limit(axes, [values for values, _ in curves.values()], baseline)
+        if refit is not None:
+            axes.plot(at, refit, "D", markersize=5, color=BLUE)
+    _limit(axes, [values for values, _ in curves.values()], [mark for mark in (baseline, refit) if mark is not None])
     axes.set_xlabel("epoch", fontsize=SMALL)
     axes.set_ylabel("loss", fontsize=SMALL)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -66,7 +71,8 @@ def training_curves(
     label_ends(axes, labels)
     if best is not None:
         axes.annotate(
-            f"best epoch {int(at)}: {best['val/loss']:.2f}",
+            f"best epoch {int(at)}: {best['val/loss']:.2f}"
+            + (f"\nthen the head alone: {refit:.2f}" if refit is not None else ""),
             (at, 1),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if at > epochs.mean() else 5, -2),
@@ -79,10 +85,9 @@ def training_curves(
     return figure
 
 
-def _limit(axes: Axes, curves: Sequence[NDArray[np.float64]], baseline: float | None) -> None:
+def _limit(axes: Axes, curves: Sequence[NDArray[np.float64]], marks: Sequence[float]) -> None:
     """Keep a first epoch that is far off from flattening all the rest."""
     finite = [curve[np.isfinite(curve)] for curve in curves]
-    marks = [] if baseline is None else [baseline]
     values = np.concatenate([*finite, marks])
     if not values.size:
         return
@@ -90,7 +95,7 @@ def _limit(axes: Axes, curves: Sequence[NDArray[np.float64]], baseline: float | 
     high = max(
         [np.quantile(curve, 0.95) for curve in finite if curve.size]
         + [curve[-1] for curve in finite if curve.size]
-        + marks
+        + list(marks)
     )
     margin = 0.08 * max(high - low, 1e-3)
     axes.set_ylim(low - margin, high + 2.2 * margin)

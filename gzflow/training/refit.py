@@ -81,6 +81,7 @@ def refit_head(
     assert isinstance(head, ConcentrationHead)  # an ensemble is made of finished members
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).eval()
+    logger.info("the head is trained once more, on the features of %d galaxies", min(MOST, len(rows)))
     try:
         known = _features(model, Galaxies(shards, "train", rows=rows), stop)
         held_out = _features(model, Galaxies(shards, "validation"), stop)
@@ -88,7 +89,7 @@ def refit_head(
     finally:
         model.to("cpu").eval()
     logger.info(
-        "head trained once more, %d epochs: validation loss %.4f -> %.4f", found.epochs, found.loss_before, found.loss
+        "the head was best after %d epochs: validation loss %.4f -> %.4f", found.epochs, found.loss_before, found.loss
     )
     return found
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gzflow.recipe import ImageRecipe
 from gzflow.shards.header import ShardHeader
@@ -18,6 +19,15 @@ TREE = DecisionTree(
         Question("bar", ("yes", "no"), ("shape=disk",)),
     )
 )
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As the subprocesses run: bit-equality holds for the same number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def toy_images(n: int, pixels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

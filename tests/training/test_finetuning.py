@@ -8,7 +8,7 @@ import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +37,12 @@ from gzflow.training.trainer import train
 from gzflow.tree import DecisionTree, Question
 
 MakeSet = Callable[..., ShardSet]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SCRATCH = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16)
 FAST = FineTuneConfig(epochs=2, batch_size=16, blocks=3)
 OTHER = DecisionTree((Question("long", ("yes", "no")), Question("odd", ("yes", "no", "maybe"), ("long=no",))))
 SCRIPT = Path(__file__).with_name("train_toy.py")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,31 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gzflow.errors import ModelError
+from gzflow.errors import ModelError, TrainingError
 from gzflow.model import morphology
 from gzflow.model.losses import dirichlet_multinomial_nll
 from gzflow.model.morphology import Morphology
 from gzflow.shards.reader import ShardSet
 from gzflow.training import result as result_module
 from gzflow.training.config import TrainConfig
-from gzflow.training.result import load_result
+from gzflow.training.description import DESCRIPTION
+from gzflow.training.folder import CHECKPOINT
+from gzflow.training.result import conclude, load_result
 from gzflow.training.trainer import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ONE_EPOCH = TrainConfig(encoder="resnet18", epochs=1, batch_size=16)
 
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -78,7 +74,7 @@ def test_a_head_that_gets_no_better_stays(toy_set: ShardSet, tmp_path: Path, wit
 
 @pytest.mark.parametrize("dies_at", ["between the files of the model", "after the model"])
 def test_killed_while_it_is_completed_the_run_ends_the_same(
-    toy_set: ShardSet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
+    toy_set: ShardSet, folder: Path, without: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
 ) -> None:
     def kill(*_: object) -> None:
         raise Killed
@@ -102,6 +98,8 @@ def test_killed_while_it_is_completed_the_run_ends_the_same(
     if dies_at == "between the files of the model":
         with pytest.raises(ModelError):
             Morphology.load(tmp_path / "model")
+    stopped, best = conclude(toy_set, ONE_EPOCH, tmp_path, finished=False), weights(without)
+    assert all(torch.equal(best[name], tensor) for name, tensor in stopped.model.state_dict().items())
     result = train(toy_set, ONE_EPOCH, tmp_path)
     assert result.finished
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in folder.iterdir())
@@ -124,3 +122,33 @@ def test_stopped_while_the_head_learns_the_run_goes_on_later(toy_set: ShardSet, 
     assert rest.refit == load_result(folder).refit
     whole, again = weights(folder / "model"), weights(rest.folder)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_what_an_earlier_run_had_set_aside_is_no_part_of_the_next_one(
+    toy_set: ShardSet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    other = ONE_EPOCH.model_copy(update={"seed": 1})
+    monkeypatch.setattr(result_module, "fit_support", kill)
+    with pytest.raises(Killed):
+        train(toy_set, other, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("gzflow.training.folder.shutil.rmtree", kill)
+        with pytest.raises(Killed):
+            train(toy_set, other, tmp_path, resume=False)
+    monkeypatch.undo()
+    assert not (tmp_path / CHECKPOINT).exists()
+    whole, again = weights(folder / "model"), weights(train(toy_set, ONE_EPOCH, tmp_path).folder)
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_folder_of_before_is_said_to_hold_a_head_that_was_not_trained_once_more(
+    toy_set: ShardSet, folder: Path, tmp_path: Path
+) -> None:
+    description = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+    del description["config"]["head_epochs"]
+    (tmp_path / DESCRIPTION).write_text(json.dumps(description | {"fingerprint": "0123456789abcdef"}), "utf-8")
+    with pytest.raises(TrainingError, match="head_epochs: 0 there, 20 now"):
+        train(toy_set, ONE_EPOCH, tmp_path)

@@ -31,6 +31,10 @@ class Contents:
     read: Callable[[Sequence[str]], Columns]
 
 
+NOTHING = Contents((), {}, lambda _: {})
+"""Of a file that says of itself too little to be a catalogue."""
+
+
 def native(values: NDArray[Any]) -> NDArray[Any]:
     """A copy in the machine's byte order, texts as objects, NaN where a value is masked."""
     plain = np.asarray(np.ma.filled(values, np.nan) if values.dtype.kind == "f" else values)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from gzflow.dictionary import Meaning
-from gzflow.export.contents import Columns, Contents
+from gzflow.dictionary import TREE, Meaning
+from gzflow.export.contents import NOTHING, Columns, Contents
 
 _DATATYPES = {pa.float64(): "double", pa.float32(): "float", pa.int64(): "long", pa.int32(): "int"}
 _FACT = "gzflow:"
@@ -41,9 +41,11 @@ def csv_contents(path: Path) -> Contents:
     """A CSV file's table; without the file that describes it, it has no facts."""
     beside = csv_metadata_path(path)
     if not beside.is_file():
-        return Contents((), {}, lambda _: {})
+        return NOTHING
     about = json.loads(beside.read_text("utf-8"))
     facts = {key.removeprefix(_FACT): value for key, value in about.items() if key.startswith(_FACT)}
+    if TREE.decode() not in facts:
+        return NOTHING
     known = {datatype: kind for kind, datatype in _DATATYPES.items()} | {"boolean": pa.bool_()}
     types = {column["titles"]: known.get(column["datatype"], pa.string()) for column in about["tableSchema"]["columns"]}
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gzflow.dictionary import LEVEL, TREE
-from gzflow.export.contents import Columns, Contents
+from gzflow.export.contents import NOTHING, Columns, Contents
 from gzflow.export.refinement import concentrations
 from gzflow.posterior import fractions, intervals, proportions_asked
 from gzflow.tree import DecisionTree
@@ -68,7 +68,7 @@ def hdf5_contents(path: Path) -> Contents:
     with h5py.File(path) as file:
         facts = {name: value for name, value in file.attrs.items() if isinstance(value, str)}
     if TREE.decode() not in facts:
-        return Contents((), {}, lambda _: {})
+        return NOTHING
     tree = DecisionTree.from_dict(json.loads(facts[TREE.decode()])).parted
     withheld = facts.get("intervals_withheld", "").split(", ")
     asked = [f"{question.name}_proportion-asked" for question in tree.questions]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,15 +53,13 @@ class ReadableCatalogue:
         Names of the columns.
     provenance
         Where the catalogue comes from, by the words of its metadata.
-    read
-        Gives (n,) values of some columns; the rows are in the catalogue's order.
     """
 
     place: Path
     columns: tuple[str, ...]
     provenance: Mapping[str, str]
     tree: DecisionTree
-    read: Callable[[Sequence[str]], Columns]
+    _read: Callable[[Sequence[str]], Columns]
 
     @classmethod
     def open(cls, place: Path) -> ReadableCatalogue:
@@ -69,13 +68,14 @@ class ReadableCatalogue:
         Raises
         ------
         ExportError
-            It is neither, or unfinished.
+            It is neither, or unfinished, or damaged.
         """
         if place.is_dir():
             run = PredictedCatalogue.open(place)
             return cls(place, tuple(run.schema.names), run.provenance, run.tree, lambda names: _run_columns(run, names))
         reader = next((reader for suffix, reader in READERS.items() if place.name.lower().endswith(suffix)), None)
-        found = reader(place) if reader is not None and place.is_file() else None
+        with _legible(place):
+            found = reader(place) if reader is not None and place.is_file() else None
         if found is None or TREE.decode() not in found.facts:
             raise ExportError(
                 "this is no catalogue that can be read back",
@@ -92,6 +92,40 @@ class ReadableCatalogue:
     def ids(self) -> NDArray[np.object_]:
         """(n,) texts."""
         return self.read(["id_str"])["id_str"]
+
+    def read(self, names: Sequence[str]) -> Columns:
+        """(n,) values of some columns; the rows are in the catalogue's order.
+
+        Raises
+        ------
+        ExportError
+            There is no such column, or the file is damaged.
+        """
+        if missing := [name for name in names if name not in self.columns]:
+            raise ExportError(
+                f"the catalogue lacks {len(missing)} of {len(names)} columns",
+                where=str(self.place),
+                problems=missing[:5],
+                expected="the columns that gzflow wrote; others may stand beside them",
+                fix="export the run again",
+            )
+        with _legible(self.place):
+            return self._read(names)
+
+
+@contextmanager
+def _legible(place: Path) -> Iterator[None]:
+    """Say of a damaged file what its format's library says in an error of its own."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ExportError(
+            "the catalogue cannot be read",
+            where=str(place),
+            problems=[f"{type(error).__name__}: {error}"],
+            expected="whole files, as gzflow wrote them",
+            fix="copy it once more, or make it again",
+        ) from error
 
 
 def _run_columns(run: PredictedCatalogue, names: Sequence[str]) -> Columns:

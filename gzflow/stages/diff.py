@@ -220,7 +220,7 @@ def _paired(first: ReadableCatalogue, second: ReadableCatalogue) -> tuple[NDArra
     for catalogue, frame in zip((first, second), frames, strict=True):
         if doubled := frame.filter(pl.col("id_str").is_duplicated())["id_str"].unique(maintain_order=True).to_list():
             raise ExportError(
-                f"{len(doubled)} ids stand in the catalogue twice or more",
+                f"{len(doubled)} id{'s stand' if len(doubled) > 1 else ' stands'} in the catalogue twice or more",
                 where=str(catalogue.place),
                 problems=doubled[:5],
                 expected="a row a galaxy",

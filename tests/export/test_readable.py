@@ -103,3 +103,31 @@ def test_a_file_without_tree_is_refused(finished: Run, tmp_path: Path, suffix: s
         table.write(file, **({"path": "table"} if suffix == "hdf5" else {"format": "votable"}))
     with pytest.raises(ExportError, match="no catalogue that can be read back"):
         ReadableCatalogue.open(file)
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyUserWarning")
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_was_cut_off_is_refused_by_its_name(
+    finished: Run, tmp_path: Path, suffix: str, share: float
+) -> None:
+    file = tmp_path / f"a.{suffix}"
+    exported(finished, file)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ExportError, match=rf"cannot be read(.|\n)*a.{suffix}"):
+        assert ReadableCatalogue.open(file).ids is None
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_columns_that_somebody_took_away_are_named(finished: Run, tmp_path: Path, suffix: str) -> None:
+    catalogue = exported(finished, tmp_path / f"a.{suffix}")
+    with pytest.raises(ExportError, match=r"lacks 1 of 2 columns(.|\n)*bar_fraction"):
+        catalogue.read(["ra", "bar_fraction"])
+
+
+def test_a_csv_that_another_program_describes_is_no_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id_str\n1\n")
+    (tmp_path / "a.csv-metadata.json").write_text('{"tableSchema": {"columns": [{"name": "id_str"}]}}')
+    with pytest.raises(ExportError, match="no catalogue that can be read back"):
+        ReadableCatalogue.open(tmp_path / "a.csv")

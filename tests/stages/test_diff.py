@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_says_why(runs, tmp_path: Path) -> None:
     (tmp_path / "plain.csv").write_text("id_str\n1\n")
     for one, said in (
         (strangers, "no galaxy in common"),
-        (doubled, "1 ids stand in the catalogue twice"),
+        (doubled, "1 id stands in the catalogue twice"),
         (tmp_path / "plain.csv", "no catalogue that can be read back"),
         (tmp_path / "absent", "there is no catalogue"),
         (tmp_path, "no finished catalogue"),

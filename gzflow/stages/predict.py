@@ -11,18 +11,15 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 
 from gzflow import __version__
 from gzflow.durable import write_bytes, write_json
 from gzflow.errors import PredictionError
 from gzflow.evaluation.drift import Drift
-from gzflow.evaluation.figures import GalleryRow, figure_jpeg, top_galaxies_figure
-from gzflow.evaluation.ranking import top_galaxies
+from gzflow.evaluation.figures import figure_jpeg
 from gzflow.lock import exclusive
 from gzflow.model.morphology import Morphology, read_spec, read_support
 from gzflow.prediction.export import layout, part_table, write_part
@@ -32,6 +29,7 @@ from gzflow.shards.header import MANIFEST, ShardEntry
 from gzflow.shards.reader import ShardReader, ShardSet
 from gzflow.stages.counts import Counts
 from gzflow.stages.drift import log_drift, report_drift
+from gzflow.stages.gallery import gallery
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.stand_in import stand_in
 from gzflow.surveys import load_survey, survey_names
@@ -40,7 +38,6 @@ from gzflow.tracking.registry import Registry
 logger = logging.getLogger(__name__)
 _turn = Lock()
 
-GALLERY = 5
 PIN = "run.json"
 """Written before the first part: which model this run is about."""
 FILES = "files"
@@ -323,11 +320,15 @@ def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSum
         for chunk in plan_.chunks
     ]
     counts = counts.balanced(f"prediction of {survey.name}")
-    gallery = None
+    model_folder = Path(plan_.chunks[0].model_folder)
+    parts = [Path(chunk.part) for chunk in plan_.chunks]
+    picture = None
     if survey.about.image_rights == "open":
-        gallery = folder / "top-galaxies.jpg"
-        write_bytes(gallery, figure_jpeg(_gallery(plan_)))
-    drift = report_drift(Path(plan_.chunks[0].model_folder), folder, [Path(chunk.part) for chunk in plan_.chunks])
+        picture = folder / "top-galaxies.jpg"
+        shards = [Path(chunk.shard) for chunk in plan_.chunks]
+        tree = read_spec(model_folder).answering(survey.name).tree
+        write_bytes(picture, figure_jpeg(gallery(zip(parts, shards, strict=True), tree)))
+    drift = report_drift(model_folder, folder, parts)
     write_json(
         folder / MANIFEST,
         {"survey": survey.name, "pinned": dict(plan_.pinned), "counts": asdict(counts), "entries": entries},
@@ -342,7 +343,7 @@ def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSum
         model=str(plan_.pinned["model"]),
         version=str(plan_.pinned["version"]),
         run_id=str(plan_.pinned["run_id"]),
-        gallery=gallery,
+        gallery=picture,
         drift=drift,
     )
     logger.info("%s: %s", survey.name, summary.sentence())
@@ -371,41 +372,3 @@ def _refuse_other_unfinished(folder: Path, pinned: Mapping[str, Any]) -> None:
 def _predictor(folder: str, survey: str, precision: Precision) -> Predictor:
     """The model made ready, once a process."""
     return Predictor(Morphology.load(Path(folder)).answering(survey), precision=precision)
-
-
-def _gallery(plan_: PredictPlan) -> Figure:
-    """The best galaxies for the answers, over all parts; only the best of each part are kept in memory."""
-    first = plan_.chunks[0]
-    tree = read_spec(Path(first.model_folder)).answering(first.metadata["survey"]).tree
-    best: dict[str, list[_Best]] = {answer: [] for answer in tree.answers}
-    for chunk in plan_.chunks:
-        table = pq.read_table(chunk.part, columns=["id_str", *(f"{answer}_fraction" for answer in tree.answers)])
-        ids = table.column("id_str").to_pylist()
-        means = np.stack([table.column(f"{answer}_fraction").to_numpy() for answer in tree.answers], axis=1)
-        for answer, top in zip(tree.answers, top_galaxies(means, tree, count=GALLERY), strict=True):
-            best[answer] += [
-                _Best(-float(score), ids[row], float(fraction), chunk.shard, int(row))
-                for row, score, fraction in zip(top.indices, top.scores, top.fractions, strict=True)
-            ]
-    rows = []
-    for question in tree.questions:
-        for answer, column in zip(question.answers, question.columns, strict=True):
-            chosen = sorted(best[column])[:GALLERY]
-            if chosen:
-                images = np.stack([ShardReader(Path(one.shard)).images([one.row])[0] for one in chosen])
-                rows.append(GalleryRow(question.name, answer, images, [f"{one.fraction:.0%}" for one in chosen]))
-    return top_galaxies_figure(
-        rows,
-        title="Top galaxies",
-        subtitle="highest share of all volunteers expected to give the answer; below, the fraction among those asked",
-    )
-
-
-class _Best(NamedTuple):
-    """A candidate for the gallery; sorts best first, then by id."""
-
-    minus_score: float
-    id_str: str
-    fraction: float
-    shard: str
-    row: int

@@ -85,7 +85,8 @@ def log_figures(
             run.log_bytes(f"figures/confusion/{matrix.question}.png", figure_png(confusion_figure(matrix)))
     with np.load(result.folder.parent / TEST, allow_pickle=False) as stored:
         means = fractions(stored["concentrations"], tree)
-        run.log_bytes("figures/reliability.png", figure_png(reliability(means, stored["votes"], tree)))
+        picture = reliability(means, stored["votes"], tree, floor=evaluation.floor)
+        run.log_bytes("figures/reliability.png", figure_png(picture))
 
 
 def stored_curves(folder: Path) -> Figure:

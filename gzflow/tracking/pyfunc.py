@@ -45,7 +45,7 @@ class ServedMorphology(PythonModel):
         support = self.model.support
         with torch.inference_mode():
             for start in range(0, len(images), BATCH):
-                batch = central_crop(torch.from_numpy(images[start : start + BATCH]), self.model.spec.input_pixels)
+                batch = torch.from_numpy(images[start : start + BATCH])
                 features = self.model.encode(batch)
                 sampled = self.model.head.sample(
                     features,
@@ -55,7 +55,7 @@ class ServedMorphology(PythonModel):
                 )
                 parts.append(sampled.cpu().numpy())
                 if support is not None:
-                    statistics = image_statistics(batch)
+                    statistics = image_statistics(central_crop(batch, self.model.spec.input_pixels))
                     beside.append(torch.cat((support(features, statistics), statistics), 1))
         tree = self.model.tree
         concentrations = np.concatenate(parts) if parts else np.ones((0, 1, len(tree.answers)), dtype=np.float32)

@@ -146,6 +146,8 @@ def test_the_pyfunc_gives_what_the_model_gives_without_pickle(
     assert (table["shape_smooth_lower"] < table["shape_smooth_fraction"]).all()
     assert [column.name for column in served.metadata.signature.outputs] == list(table.columns)
     assert served.predict(images).equals(served.predict(images))
+    with pytest.raises(ModelError, match=r"images of shape \(2, 20, 40, 3\) do not fit"):
+        served.predict(np.zeros((2, 20, 40, 3), np.uint8))
 
 
 def test_the_pyfunc_tells_which_galaxies_the_model_does_not_know(

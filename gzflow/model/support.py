@@ -34,6 +34,8 @@ _SMALLEST_VARIANCE = 1e-6
 _ROUNDING = 1e-5
 """Of the size of the features: what float32 may make of the same galaxy in another batch or with folded layers. The
 features of an encoder that has learnt nothing yet can differ by no more than that, and are then not looked at."""
+_LAST_BITS = 1e-6
+"""Of a statistic's largest value: what float32 may make of it on another machine or in another batch."""
 _PARTS = ("centre", "axes", "known", "calibration")
 
 
@@ -86,7 +88,8 @@ class Space(nn.Module):
             axes = directions[:, largest] / variances[largest].sqrt()
         else:
             spread = inner.square().mean(0).sqrt()
-            axes = torch.diag(1 / spread.clamp(min=_SMALLEST_VARIANCE))
+            # A statistic that is the same in all has scores of 0, and its scale for others by itself.
+            axes = torch.diag(1 / torch.where(spread > _SMALLEST_VARIANCE, spread, 1))
         rows = torch.linspace(0, len(points) - 1, min(len(points), MOST_NEIGHBOURS)).long()
         space = cls(centre.float(), axes.float(), (inner[rows] @ axes).float(), torch.zeros(0), quantiles)
         space.calibration = space.distances(held_out.float()).sort().values
@@ -206,9 +209,10 @@ def normal_scores(values: Tensor, quantiles: Tensor) -> Tensor:
     """
     knots, across = quantiles.T.contiguous(), values.T.contiguous()
     last = len(quantiles) - 1
-    spread = knots.std(1, keepdim=True).clamp(min=_SMALLEST_VARIANCE)
-    # A sky of 30 1/3 is one value, whichever machine rounds it.
-    rounding = _ROUNDING * spread
+    # A sky of 30 1/3 is one value, whichever machine rounds it, also where it is the only one.
+    last_bits = _LAST_BITS * knots.abs().amax(1, keepdim=True)
+    spread = knots.std(1, keepdim=True).maximum(last_bits).clamp(min=_SMALLEST_VARIANCE)
+    rounding = last_bits.maximum(_ROUNDING * spread)
     first = torch.searchsorted(knots, across - rounding)
     behind = torch.searchsorted(knots, across + rounding, right=True)
     below = (first - 1).clamp(0, last - 1)

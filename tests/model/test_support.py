@@ -190,6 +190,27 @@ def test_features_that_differ_by_rounding_alone_call_no_galaxy_out() -> None:
     assert (p[:, 0] < FALSE_ALARMS).float().mean() < 2 * FALSE_ALARMS
 
 
+@pytest.mark.parametrize("constant", [0.0, 91 / 3])
+def test_a_statistic_that_all_galaxies_share_calls_those_out_that_differ_by_more_than_rounding(constant: float) -> None:
+    def shared(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features, statistics = draw(n, seed)
+        return features, torch.cat((statistics, torch.full((n, 1), constant)), 1)
+
+    known, held_out, new = shared(500, 1), shared(399, 2), shared(1000, 3)
+    support = Support.fit((known[0], held_out[0]), (known[1], held_out[1]))
+    new[1][::2, 3] = torch.nextafter(new[1][::2, 3], torch.tensor(1000.0))
+    assert (support(*new)[:, 0] < FALSE_ALARMS).float().mean() < 2 * FALSE_ALARMS
+    new[1][:, 3] += 0.01
+    assert (support(*new)[:, 0] < FALSE_ALARMS).all()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e30])
+def test_a_number_that_cannot_be_is_out_of_support(support: Support, wrong: float) -> None:
+    features, statistics = draw(3, 6)
+    statistics[0, 1], features[1, 0] = wrong, wrong
+    assert (support(features, statistics)[:2, 0] < FALSE_ALARMS).all()
+
+
 @pytest.mark.parametrize(("pixels", "channels"), [(16, 3), (64, 3), (224, 3), (64, 1)])
 def test_statistics_have_names_and_are_finite(pixels: int, channels: int) -> None:
     found = image_statistics(pictures(4, pixels, 5.0, channels))

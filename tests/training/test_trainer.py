@@ -5,7 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,10 @@ from gzflow.training.run import Run
 from gzflow.training.start import new_model
 from gzflow.training.trainer import train
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FAST = TrainConfig(encoder="mobilenet_v3_small", epochs=2, batch_size=16)
 SCRIPT = Path(__file__).with_name("train_toy.py")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the subprocesses run: bit-equality holds for the same number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 MakeSet = Callable[..., ShardSet]

@@ -239,7 +239,7 @@ class ModelSpec(BaseModel):
 
 
 def require_samples(asked: int, members: int) -> int:
-    """`asked`, if each member of an ensemble gets one sample or more of them.
+    """`asked`, if each of a model's members gets one sample or more of them.
 
     Raises
     ------
@@ -247,9 +247,13 @@ def require_samples(asked: int, members: int) -> int:
         It does not.
     """
     if asked < members:
+        whom, shares = "a model", ""
+        if members > 1:
+            whom = f"an ensemble of {members} members"
+            shares = f", a multiple of {members} at best: each member gets its share"
         raise ModelError(
-            f"{asked} samples are asked of an ensemble of {members} members",
-            expected=f"{members} or more, a multiple of {members} at best: each member gets its share",
+            f"{asked} sample{' is' if asked == 1 else 's are'} asked of {whom}",
+            expected=f"{members} or more{shares}",
             fix=f"say --samples {members * -(-20 // members)}",
         )
     return asked

@@ -66,6 +66,8 @@ def test_shares_differ_by_one_sample_at_most(members, ensemble, images) -> None:
     for i, (rows, n) in enumerate(((slice(0, 3), 3), (slice(3, 6), 3), (slice(6, 8), 2))):
         wanted = members[i].concentrations(images, n, seed=5 + i, keys=KEYS)
         torch.testing.assert_close(got[:, rows], wanted, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ModelError, match=r"0 samples are asked of a model(.|\n)*expected: 1 or more\n"):
+        members[0].spec.require_samples(0)
     with pytest.raises(ModelError, match=r"2 samples are asked of an ensemble of 3 members(.|\n)*--samples 21"):
         ensemble.concentrations(images, 2)
 

@@ -138,9 +138,9 @@ def test_its_catalogue_is_the_mixture_of_its_members(home: Home, summary) -> Non
 
 def test_fewer_samples_than_members_are_refused_before_anything_is_predicted(home: Home, summary) -> None:
     before = sorted(home.settings.predictions("sim").rglob("*"))
-    with pytest.raises(ModelError, match=r"1 samples are asked of an ensemble of 2 members(.|\n)*--samples 20"):
+    with pytest.raises(ModelError, match=r"1 sample is asked of an ensemble of 2 members(.|\n)*--samples 20"):
         predict.plan(predict.PredictOptions(home.toml, model="2", samples=1), home.settings)
-    with pytest.raises(ModelError, match="1 samples"):
+    with pytest.raises(ModelError, match="1 sample is"):
         evaluate.run(evaluate.EvaluateOptions(home.toml, model="2", samples=1), home.settings)
     assert sorted(home.settings.predictions("sim").rglob("*")) == before
 

@@ -178,12 +178,12 @@ def _gains(
     # Of surveys learnt together, two may know the same id: by their votes, each row finds its own.
     one_sided = [table.join(other, on="id_str", how="anti").height for table, other in (tables, reversed(tables))]
     for dropped, why in (
-        (one_sided[0], f"were scored by {first.name} alone"),
-        (one_sided[1], f"were scored by {second.name} alone"),
-        (tables[0].height - one_sided[0] - kept.height, "have no votes, or others than they had"),
+        (one_sided[0], f"scored by {first.name} alone"),
+        (one_sided[1], f"scored by {second.name} alone"),
+        (tables[0].height - one_sided[0] - kept.height, "without votes, or with others than before"),
     ):
         if dropped:
-            notes.append(f"{dropped:,} test galaxies are left out: they {why}")
+            notes.append(f"{dropped:,} test galax{'ies are' if dropped > 1 else 'y is'} left out: {why}")
     if kept.is_empty():
         return (), 0, 0, [*notes, "no test galaxy is left that both were scored on"]
     totals = kept.select(f"{name}_votes" for name in questions).to_numpy()

@@ -43,7 +43,7 @@ def test_an_id_of_two_surveys_is_two_galaxies_and_other_trees_have_none_in_commo
     other = log_scores(settings, "other", JOINT, slice(0, 3), everything, tmp_path)
     found = compare(one, other, settings)
     assert found.n_galaxies == 3
-    assert found.notes == ("1 test galaxies are left out: they were scored by one alone",)
+    assert found.notes == ("1 test galaxy is left out: scored by one alone",)
     share = DecisionTree((Question("shape", ("round", "flat")),))
     alone = log_scores(settings, "alone", share, slice(0, 2), slice(0, 2), tmp_path, survey="elsewhere")
     found = compare(one, alone, settings)
@@ -65,4 +65,4 @@ def test_surveys_learnt_together_are_compared_with_one_of_them_by_its_own_questi
         assert {gain.question for gain in found.gains} >= {"shape"}
     both = compare(near, far, settings)
     assert both.n_galaxies == 0
-    assert "1 test galaxies are left out: they have no votes, or others than they had" in both.notes
+    assert "1 test galaxy is left out: without votes, or with others than before" in both.notes

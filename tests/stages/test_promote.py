@@ -409,7 +409,7 @@ def test_two_runs_side_by_side(lab, two_runs, tmp_path):
     assert arms.gain.mean == pytest.approx(arms.first - arms.second)
     assert arms.mae.change.upper < 0
     assert arms.coverage.change.mean == pytest.approx(arms.coverage.second - arms.coverage.first)
-    assert found.notes == ("10 test galaxies are left out: they were scored by plain alone",)
+    assert found.notes == ("10 test galaxies are left out: scored by plain alone",)
     assert (tmp_path / "pictures" / "gains.png").read_bytes().startswith(b"\x89PNG")
     back = compare("tuned", "plain", lab.settings)
     assert back.gains[2].gain.mean == pytest.approx(-arms.gain.mean)

@@ -14,7 +14,6 @@ from scipy.sparse.csgraph import connected_components
 from gzflow.catalog.store import CatalogStore
 
 MEMBERS = {"survey": pl.String, "id_str": pl.String, "object": pl.Int64}
-_LINKS = ["left_survey", "left_id", "right_survey", "right_id"]
 
 
 def objects(links: pl.DataFrame) -> pl.DataFrame:

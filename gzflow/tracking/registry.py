@@ -153,11 +153,6 @@ class Registry:
         run = f"{home}/experiments/{experiment}/runs/{run_id}" if experiment else None
         return f"{home}/models/{name}/versions/{version}", run
 
-    def set_alias(self, survey: str, alias: Alias, version: str) -> None:
-        """Move an alias to a version, in one step."""
-        with tracking_errors(f"set the alias {alias}", self.settings):
-            self.client.set_registered_model_alias(f"{PREFIX}{survey}", alias, version)
-
     def alias(self, survey: str, alias: Alias) -> str | None:
         """The version that carries an alias, or None."""
         return self.succession(survey).alias(alias)

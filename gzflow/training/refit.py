@@ -89,7 +89,11 @@ def refit_head(
     finally:
         model.to("cpu").eval()
     logger.info(
-        "the head was best after %d epochs: validation loss %.4f -> %.4f", found.epochs, found.loss_before, found.loss
+        "the head was best after %d of %d epochs: validation loss %.4f -> %.4f",
+        found.epochs,
+        config.head_epochs,
+        found.loss_before,
+        found.loss,
     )
     return found
 

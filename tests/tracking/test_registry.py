@@ -40,7 +40,7 @@ def test_the_first_model_is_champion_and_the_next_is_challenger(settings: Settin
     assert registry.alias("toy", "challenger") == second.version == "2"
     assert "challenger" in second.tags[DECISION]
     assert connect(settings).get_run(second.run_id).data.tags[DECISION] == second.tags[DECISION]
-    registry.set_alias("toy", "champion", "2")
+    connect(settings).set_registered_model_alias("gzflow-toy", "champion", "2")
     assert registry.champion("toy").version == "2"
 
 

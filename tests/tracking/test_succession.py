@@ -131,7 +131,7 @@ def test_a_rollback_passes_over_a_deleted_version(three, succession):
 
 
 def test_an_alias_set_by_hand_is_respected(three, succession):
-    Registry(three).set_alias("toy", "champion", "2")
+    succession.client.set_registered_model_alias("gzflow-toy", "champion", "2")
     assert succession.settle() == []
     assert succession.champion() == "2"
     promoted(three, "3", "2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
-from flows import artifacts
+from flows import artifacts, origin
 from gzflow.settings import Settings
 from gzflow.stages import evaluate as stage
 
@@ -12,7 +12,7 @@ from gzflow.stages import evaluate as stage
 @task(name="evaluate", cache_policy=None)
 def score(options: stage.EvaluateOptions, settings: Settings) -> stage.EvaluateSummary | stage.NotEvaluated:
     """Scores, calibration and slices in one page, or why there are none."""
-    return stage.run_where_voted(options, settings)
+    return stage.run_where_voted(options, settings, flow_run=origin.flow_run())
 
 
 def steps(options: stage.EvaluateOptions, settings: Settings) -> None:

@@ -34,7 +34,7 @@ def predict_part(chunk: stage.PredictChunk, settings: Settings) -> Counts:
 @task(name="close catalogue", cache_policy=None)
 def close(plan: stage.PredictPlan, counts: Counts, settings: Settings) -> stage.PredictSummary:
     """The manifest, and the galleries."""
-    return stage.finish(plan, counts, settings)
+    return stage.finish(plan, counts, settings, flow_run=origin.flow_run())
 
 
 def steps(options: stage.PredictOptions, settings: Settings, *, evaluation: bool = True) -> stage.PredictSummary:

@@ -48,10 +48,18 @@ def report_drift(model_folder: Path, folder: Path, parts: Iterable[Path]) -> Dri
     return drift
 
 
-def log_drift(drift: Drift, folder: Path, settings: Settings, survey: str, pinned: Mapping[str, Any]) -> None:
+def log_drift(
+    drift: Drift,
+    folder: Path,
+    settings: Settings,
+    survey: str,
+    pinned: Mapping[str, Any],
+    flow_run: tuple[str, str] | None,
+) -> None:
     """Note the report in MLflow, in a run of the catalogue below the one that made its model; again, it is gone on."""
     made_by = str(pinned["run_id"])
-    lineage = Lineage(pinned["tree_fingerprint"], pinned["shard_fingerprint"], parent_model=pinned["model_uri"])
+    fingerprints = pinned["tree_fingerprint"], pinned["shard_fingerprint"]
+    lineage = Lineage(*fingerprints, pinned["model_uri"], *(flow_run or ()))
     with folder_run(
         folder,
         settings,

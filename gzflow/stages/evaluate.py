@@ -150,20 +150,27 @@ class NotEvaluated:
     reason: str
 
 
-def run_where_voted(options: EvaluateOptions, settings: Settings) -> EvaluateSummary | NotEvaluated:
+def run_where_voted(
+    options: EvaluateOptions, settings: Settings, *, flow_run: tuple[str, str] | None = None
+) -> EvaluateSummary | NotEvaluated:
     """`run` for flows that also serve surveys without votes, or with other images than the model's: there, why not."""
     try:
-        return run(options, settings)
+        return run(options, settings, flow_run=flow_run)
     except (NothingToScore, RecipeMismatch) as error:
         survey = load_survey(options.survey).name
         logger.warning("%s: not evaluated: %s", survey, error.what)
         return NotEvaluated(survey, error.what)
 
 
-def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
+def run(options: EvaluateOptions, settings: Settings, *, flow_run: tuple[str, str] | None = None) -> EvaluateSummary:
     """Score a model on the test galaxies that neither it nor an ancestor has seen; write and log what was found.
 
     The same options on the same model and shards are the same evaluation: a finished one is returned.
+
+    Parameters
+    ----------
+    flow_run
+        Id and address of the orchestrator's run.
 
     Raises
     ------
@@ -196,7 +203,7 @@ def run(options: EvaluateOptions, settings: Settings) -> EvaluateSummary:
         if (known := _finished(folder, survey, model, settings)) is not None:
             return known
         found = _evaluated(options, survey, shards, model, samples, settings)
-        return _concluded(found, folder, settings)
+        return _concluded(found, folder, settings, flow_run)
 
 
 def _model(options: EvaluateOptions, survey: Survey, settings: Settings) -> ModelRef:
@@ -288,10 +295,10 @@ def _columns(survey: Survey, shards: ShardSet, ids: Sequence[str], settings: Set
     return columns | carried_columns(survey.name, ids, settings)
 
 
-def _concluded(found: Evaluated, folder: Path, settings: Settings) -> EvaluateSummary:
+def _concluded(found: Evaluated, folder: Path, settings: Settings, flow_run: tuple[str, str] | None) -> EvaluateSummary:
     """Write the files, log them, and close the evaluation."""
     tree, evaluation, survey = found.shards.tree, found.evaluation, found.survey
-    lineage = Lineage(tree.fingerprint, found.shards.fingerprint, parent_model=found.model.uri)
+    lineage = Lineage(tree.fingerprint, found.shards.fingerprint, found.model.uri, *(flow_run or ()))
     parent = found.model.run_id if found.model.run_id and run_exists(settings, found.model.run_id) else None
     baseline = constant_dirichlet(found.shards.votes("train"), tree)
     with replacing(folder / SCORES) as temporary:

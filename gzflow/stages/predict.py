@@ -311,8 +311,10 @@ def run_chunk(chunk: PredictChunk, settings: Settings) -> Counts:  # noqa: ARG00
     return Counts(n_in=chunk.n, done=table.num_rows).balanced(f"prediction of {part.name}")
 
 
-def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSummary:
-    """The closed catalogue, with its manifest and the gallery of top galaxies."""
+def finish(
+    plan_: PredictPlan, counts: Counts, settings: Settings, *, flow_run: tuple[str, str] | None = None
+) -> PredictSummary:
+    """The closed catalogue, with its manifest and the gallery of top galaxies; `flow_run` as in `run_training`."""
     survey = load_survey(plan_.survey)
     folder = Path(plan_.folder)
     entries = [
@@ -335,7 +337,7 @@ def finish(plan_: PredictPlan, counts: Counts, settings: Settings) -> PredictSum
     )
     # The catalogue is whole by now, also where MLflow is away.
     if drift is not None:
-        log_drift(drift, folder, settings, survey.name, plan_.pinned)
+        log_drift(drift, folder, settings, survey.name, plan_.pinned, flow_run)
     summary = PredictSummary(
         survey=survey.name,
         folder=folder,

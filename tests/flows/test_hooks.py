@@ -51,13 +51,14 @@ def train(server: PrefectServer, settings: Settings) -> str:
 
 
 def mlflow_run(settings: Settings, flow_run: str):
-    """The MLflow run of a flow run, None before there is one."""
+    """The MLflow run of a flow run's training, None before there is one."""
     from gzflow.tracking.client import connect
 
     client = connect(settings)
     experiments = [one.experiment_id for one in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.`prefect.flow_run_id` = '{flow_run}'")
-    return found[0] if found else None
+    trained = [run for run in found if run.data.tags.get("gzflow.kind") != "evaluation"]
+    return trained[0] if trained else None
 
 
 def epochs(settings: Settings, flow_run: str) -> int:

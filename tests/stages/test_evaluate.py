@@ -110,7 +110,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str]:
 @pytest.fixture(scope="module")
 def summary(lab):
     settings, toml = lab
-    return run(EvaluateOptions(survey=toml, weight_by=("mag", "telescope")), settings)
+    return run(EvaluateOptions(survey=toml, weight_by=("mag", "telescope")), settings, flow_run=("flow-3", ""))
 
 
 def test_the_page_tells_sample_baselines_slices_and_worst_galaxies(summary) -> None:
@@ -162,6 +162,7 @@ def test_it_is_logged_below_the_run_that_made_the_model_and_can_be_compared(lab,
     champion = Registry(settings).champion("toy")
     assert logged.info.status == "FINISHED"
     assert logged.data.tags["mlflow.parentRunId"] == champion.run_id
+    assert logged.data.tags["prefect.flow_run_id"] == "flow-3"
     assert {"test/nll", "test/rmse-corrected", "test/pit-distance/shape"} <= set(logged.data.metrics)
     files = {file.path for file in connect(settings).list_artifacts(summary.run_id)}
     assert {"evaluation.html", "scores.parquet", "slices.parquet", "figures"} <= files

@@ -52,10 +52,12 @@ def trained(survey: SimulatedSurvey, write_shards, tmp_path_factory: pytest.Temp
     return settings, toml, summary
 
 
-def predicted(options: predict.PredictOptions, settings: Settings) -> tuple[predict.PredictSummary, Counts]:
+def predicted(
+    options: predict.PredictOptions, settings: Settings, flow_run: tuple[str, str] | None = None
+) -> tuple[predict.PredictSummary, Counts]:
     plan = predict.plan(options, settings)
     counts = total(predict.run_chunk(chunk, settings) for chunk in plan.chunks)
-    return predict.finish(plan, counts, settings), counts
+    return predict.finish(plan, counts, settings, flow_run=flow_run), counts
 
 
 def test_the_first_model_is_champion_and_its_run_tells_everything(trained):
@@ -270,7 +272,7 @@ def test_a_catalogue_has_one_run_with_its_drift_below_the_run_that_made_its_mode
     settings, toml, summary = trained
     options = predict.PredictOptions(survey=toml, samples=5)
     for _ in range(2):
-        result, _ = predicted(options, settings)
+        result, _ = predicted(options, settings, flow_run=("flow-2", ""))
     client = connect(settings)
     experiment = client.get_experiment_by_name("gzflow-sim").experiment_id
     runs = client.search_runs(
@@ -279,6 +281,7 @@ def test_a_catalogue_has_one_run_with_its_drift_below_the_run_that_made_its_mode
     assert len(runs) == 1
     assert runs[0].info.status == "FINISHED"
     assert runs[0].data.tags["mlflow.parentRunId"] == summary.run_id
+    assert runs[0].data.tags["prefect.flow_run_id"] == "flow-2"  # by which it is ended when the flow run dies
     assert runs[0].data.metrics == pytest.approx(result.drift.metrics())
     assert {"drift/out-of-support", "drift/distance/support_features", "drift/median/image_sky"} <= set(
         runs[0].data.metrics

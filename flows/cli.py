@@ -59,6 +59,7 @@ from flows.console import explained_errors, out, show_logs
 from gzflow import __version__
 from gzflow.settings import Settings
 from gzflow.surveys import load_survey, survey_names
+from gzflow.terminal import leave_in_peace
 
 app = typer.Typer(
     name="gzflow",
@@ -307,8 +308,11 @@ app.command(rich_help_panel=STACK)(cli_stack.down)
 
 def main() -> None:
     """Entry point: typed errors become messages."""
-    with explained_errors():
-        app(standalone_mode=True)
+    try:
+        with explained_errors():
+            app(standalone_mode=True)
+    finally:
+        leave_in_peace()
 
 
 if __name__ == "__main__":

@@ -61,6 +61,12 @@ def leave_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, _leave)
 
 
+def leave_in_peace() -> None:
+    """Let SIGTERM change nothing any more: the program has its exit code, and what runs at exit runs to its end."""
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def _leave(_number: int, _frame: object) -> NoReturn:
     _terminated.set()
     sys.exit(TERMINATED)

@@ -51,6 +51,25 @@ for error in (EmptyCatalog("the catalog has no rows"), RuntimeError("unforeseen"
     assert said.count("Task run failed with exception: RuntimeError('unforeseen')") == 1
 
 
+def test_what_a_command_does_at_its_exit_is_not_cut_off_by_sigterm():
+    script = """
+import atexit, os, signal, sys
+from flows.cli import main
+
+def tidy():
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("all is put away")
+
+atexit.register(tidy)
+sys.argv = ["gzflow", "--version"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "all is put away" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_another_runtime_error_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="unforeseen"), explained_errors():
         raise RuntimeError("unforeseen")

@@ -46,7 +46,7 @@ TrainingSeedOption = Annotated[
 ]
 PresetOption = Annotated[
     str | None,
-    typer.Option(help="Begin with a method's options: w21, w20, zoobot, calibrated; small for a CPU (docs/training.md)."),
+    typer.Option(help="Begin with the options of w21, w20, zoobot, calibrated, or small for a CPU (docs/training.md)."),
 ]
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML or YAML file with training options (docs/training.md).")]
 ModelOption = Annotated[str | None, typer.Option(help="Version number or models:/ URI. Empty: the champion.")]

@@ -14,21 +14,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
-# What is costly to start, and too large to run twice: the stack of all servers, and a Prefect server with workers.
-_TOGETHER = {"tests/operation/": "stack", "tests/flows/test_stack.py": "stack"}
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: tests of a file run in one process, and those that share a server too."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = next((name for start, name in _TOGETHER.items() if file.startswith(start)), file)
-        if file.startswith("tests/flows/") and "server" in getattr(item, "fixturenames", ()):
-            group = "prefect server"
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -41,7 +41,7 @@ from gzflow.stages.predict import PredictSummary
 from gzflow.stages.scoring import load_evaluation
 from gzflow.stages.shard import ShardSummary
 from gzflow.stages.train_summary import TrainSummary
-from gzflow.stages.training_log import stored_curves
+from gzflow.stages.training_log import described_curves
 from gzflow.surveys import Survey, load_survey
 from gzflow.tree import DecisionTree
 
@@ -152,7 +152,7 @@ def _galaxies(shards: ShardSet) -> Section:
 
 def _training(trained: TrainSummary) -> Section:
     stored = json.loads((trained.folder / "training.json").read_text("utf-8"))
-    figure = stored_curves(trained.folder)
+    figure = described_curves(stored)
     seconds = sum(epoch["seconds"] for epoch in stored["history"])
     kept = f"the weights of epoch {trained.best_epoch + 1}, the best on the validation galaxies, were kept"
     if stored.get("refit"):

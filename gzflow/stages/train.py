@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from gzflow.evaluation.figures import figure_png
@@ -10,10 +11,11 @@ from gzflow.shards.header import SPLITS
 from gzflow.stages.shard_sets import find_shards
 from gzflow.stages.train_chunk import TrainChunk
 from gzflow.stages.train_summary import TrainSummary
-from gzflow.stages.training_log import stored_curves
+from gzflow.stages.training_log import described_curves
 from gzflow.stages.training_run import run_training
 from gzflow.surveys import load_survey
 from gzflow.training.config import TrainConfig
+from gzflow.training.description import DESCRIPTION
 from gzflow.training.metrics import EpochMetrics
 
 __all__ = ["TrainChunk", "TrainSummary", "curves_picture", "plan", "run_chunk"]
@@ -52,4 +54,4 @@ def run_chunk(
 
 def curves_picture(summary: TrainSummary) -> bytes:
     """Loss by epoch, as PNG."""
-    return figure_png(stored_curves(summary.folder))
+    return figure_png(described_curves(json.loads((summary.folder / DESCRIPTION).read_text("utf-8"))))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,6 @@ from gzflow.stages.scoring import TEST
 from gzflow.stages.train_chunk import Origin
 from gzflow.tracking.names import metric_key
 from gzflow.tracking.run import TrackedRun
-from gzflow.training.description import DESCRIPTION
 from gzflow.training.metrics import EpochMetrics
 from gzflow.training.result import TrainResult
 from gzflow.training.survey_share import SurveyShare, survey_shares
@@ -89,9 +86,8 @@ def log_figures(
         run.log_bytes("figures/reliability.png", figure_png(picture))
 
 
-def stored_curves(folder: Path) -> Figure:
-    """The training curves of the finished run in `folder`."""
-    stored = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+def described_curves(stored: Mapping[str, Any]) -> Figure:
+    """The training curves of a finished run, from its description."""
     refit = stored.get("refit")
     return curves(stored["history"], stored["baseline"], stored["best_epoch"], refit["loss"] if refit else None)
 

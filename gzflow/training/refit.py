@@ -16,10 +16,11 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from gzflow.model.head import ConcentrationHead
 from gzflow.model.losses import votes_nll
-from gzflow.model.morphology import Morphology, central_crop
+from gzflow.model.morphology import Morphology
 from gzflow.shards.reader import ShardSet
 from gzflow.training.config import TrainConfig
 from gzflow.training.data import Galaxies
+from gzflow.training.encoding import encoded, on_fastest_device
 from gzflow.training.progress import Stopped
 from gzflow.training.schedule import warm_cosine
 
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 MOST = 200_000
 """Training galaxies whose features are learnt from, evenly spaced: 1 GB at 1,280 features."""
-_READ = 256
 _LR, _DECAY, _WARMUP, _FINAL = 1e-3, 0.05, 0.1, 0.01
 
 
@@ -79,15 +79,11 @@ def refit_head(
     """
     head = model.head
     assert isinstance(head, ConcentrationHead)  # an ensemble is made of finished members
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
     logger.info("the head is trained once more, on the features of %d galaxies", min(MOST, len(rows)))
-    try:
+    with on_fastest_device(model):
         known = _features(model, Galaxies(shards, "train", rows=rows), stop)
         held_out = _features(model, Galaxies(shards, "validation"), stop)
         found = _trained(head, known, held_out, model, config, stop)
-    finally:
-        model.to("cpu").eval()
     logger.info(
         "the head was best after %d of %d epochs: validation loss %.4f -> %.4f",
         found.epochs,
@@ -144,15 +140,12 @@ def _trained(
 
 
 def _features(model: Morphology, galaxies: Galaxies, stop: Callable[[], bool] | None) -> tuple[Tensor, Tensor]:
-    """(n, d) features of the pictures as prediction sees them, and (n, n_answers) votes, on the model's device."""
-    places = np.unique(np.linspace(0, len(galaxies) - 1, min(MOST, len(galaxies))).astype(np.int64))
+    """(n, d) features and (n, n_answers) votes, on the model's device."""
     features, votes = [], []
-    with torch.inference_mode():
-        for start in range(0, len(places), _READ):
-            _heed(stop)
-            images, counted = galaxies[[(0, int(place)) for place in places[start : start + _READ]]]
-            features.append(model.encode(central_crop(images, model.spec.input_pixels)).float())
-            votes.append(counted.to(model.device))
+    for _, batch, counted in encoded(model, galaxies, MOST):
+        _heed(stop)
+        features.append(batch)
+        votes.append(counted)
     return torch.cat(features), torch.cat(votes)
 
 

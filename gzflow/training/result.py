@@ -37,7 +37,7 @@ class TrainResult:
     Attributes
     ----------
     model
-        The best epoch's, in evaluation mode, on the CPU.
+        The best epoch's, with the head that `refit` tells of, in evaluation mode, on the CPU.
     folder
         Where it is saved: in the run's folder, ``model/`` when that is finished.
     history

@@ -10,27 +10,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gzflow.model.image_statistics import image_statistics
-from gzflow.model.morphology import Morphology, central_crop
+from gzflow.model.morphology import Morphology
 from gzflow.model.support import FALSE_ALARMS, Support
 from gzflow.shards.reader import ShardSet
 from gzflow.training.data import Galaxies
+from gzflow.training.encoding import encoded, on_fastest_device
 
 logger = logging.getLogger(__name__)
 
 MOST = 4_000
 """Galaxies of each split that are looked at, evenly spaced."""
-_BATCH = 256
 
 
 def fit_support(model: Morphology, shards: ShardSet, rows: NDArray[np.int64]) -> Support:
     """The support of a model that was trained on `rows` of the training galaxies, calibrated on validation galaxies."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device).eval()
-    try:
+    with on_fastest_device(model):
         known = _seen(model, Galaxies(shards, "train", rows=rows))
         held_out = _seen(model, Galaxies(shards, "validation"))
-    finally:
-        model.to("cpu")
     if len(held_out[0]) < 1 / FALSE_ALARMS - 1:
         logger.warning(
             "%d validation galaxies cannot tell which of 20 galaxies is the farthest out: no galaxy will be called out"
@@ -42,12 +38,8 @@ def fit_support(model: Morphology, shards: ShardSet, rows: NDArray[np.int64]) ->
 
 def _seen(model: Morphology, galaxies: Galaxies) -> tuple[Tensor, Tensor]:
     """(n, d) features and (n, n_statistics) of the pictures as the encoder sees them."""
-    places = np.unique(np.linspace(0, len(galaxies) - 1, min(MOST, len(galaxies))).astype(np.int64))
     features, statistics = [], []
-    with torch.inference_mode():
-        for start in range(0, len(places), _BATCH):
-            images, _ = galaxies[[(0, int(place)) for place in places[start : start + _BATCH]]]
-            images = central_crop(images, model.spec.input_pixels).to(model.device)
-            features.append(model.encode(images).float().cpu())
-            statistics.append(image_statistics(images).cpu())
+    for images, batch, _ in encoded(model, galaxies, MOST):
+        features.append(batch.cpu())
+        statistics.append(image_statistics(images).cpu())
     return torch.cat(features), torch.cat(statistics)
